@@ -1,0 +1,1 @@
+"""From a user's vector and candidates to a list with reasons."""

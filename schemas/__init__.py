@@ -1,0 +1,1 @@
+"""The wire: every record as a frozen Struct, its codec and its documents."""

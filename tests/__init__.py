@@ -1,0 +1,1 @@
+"""Tests: unit, flow (memory doors), contract, wire (real Kafka)."""

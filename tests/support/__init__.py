@@ -1,0 +1,1 @@
+"""What several tests share: a broker, waiting, programs of the system."""

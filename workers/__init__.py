@@ -1,0 +1,1 @@
+"""The loops, their doors to Kafka, Qdrant and Prometheus, and the command line."""
