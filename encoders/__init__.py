@@ -1,1 +1,1 @@
-"""From media and text to vectors, and from events to a user's state."""
+"""Content and users into vectors: tensors in, tensors out. No broker, no store, no clock."""

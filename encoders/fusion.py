@@ -1,0 +1,121 @@
+"""Named slots into one vector: a fixed, seeded projection; no training.
+
+A slot is one modality of an item ("text", "image", "audio") or a vector that its producer
+brought under a name of their own ("clip"). What is absent is masked: it takes no part in
+the result and does not pull it towards zero.
+
+Shapes:  E = rows in the batch,  W = a slot's width,  D = the fused width,  S = a sketch's
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from encoders.config import EncoderConfig
+
+SKETCH_WIDTH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SlotColumn:
+    """One slot of every row; rows where `present_E` is false hold nothing to be read."""
+
+    vector_EW: Tensor
+    present_E: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """Unit rows; a row of no slot is absent, and zero only because something must stand there."""
+
+    vector_ED: Tensor
+    present_E: Tensor
+
+
+def fuse(columns: Mapping[str, SlotColumn], *, rows: int, config: EncoderConfig) -> Fused:
+    """Fuse each row's present slots. The order of slots and the other rows change nothing.
+
+    "weighted": the mean of the slots' unit projections, by weight over what is present.
+    "concatenation": the present slots, each of length one, side by side, then projected. The
+    projection of a concatenation is the sum of its blocks' projections, and is taken so.
+    """
+    total_ED = torch.zeros(rows, config.width)
+    weight_E = torch.zeros(rows)
+    for name, column in sorted(columns.items()):
+        unit_EW = normalize(column.vector_EW.float(), dim=-1)
+        part_ED = unit_EW @ projection(
+            name, unit_EW.shape[1], width=config.width, seed=config.seed
+        )
+        part_weight = 1.0
+        if config.fusion == "weighted":
+            part_ED = normalize(part_ED, dim=-1)
+            part_weight = config.weights.get(name, 1.0)
+        present_E = column.present_E & (column.vector_EW != 0).any(dim=-1)
+        total_ED += torch.where(present_E[:, None], part_ED * part_weight, 0.0)
+        weight_E += torch.where(present_E, part_weight, 0.0)
+    present_E = (weight_E > 0) & (total_ED != 0).any(dim=-1)
+    return Fused(vector_ED=normalize(total_ED, dim=-1), present_E=present_E)
+
+
+def columns_of(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, SlotColumn]:
+    """Rows of named vectors into columns with masks. A name has one width in all rows."""
+    columns = {}
+    for name in sorted({name for row in rows for name in row}):
+        width = next(len(row[name]) for row in rows if name in row)
+        vector_EW = torch.zeros(len(rows), width)
+        for e, row in enumerate(rows):
+            if name in row:
+                vector_EW[e] = row[name]
+        present_E = torch.tensor([name in row for row in rows])
+        columns[name] = SlotColumn(vector_EW=vector_EW, present_E=present_E)
+    return columns
+
+
+def sketch(
+    name: str, vector_EW: Tensor, *, width: int = SKETCH_WIDTH, seed: int = 0
+) -> Tensor:
+    """E x S, float16: enough of a slot to tell which modality made two items alike.
+
+    The dot product of two sketches of one slot name is about the cosine of the slots.
+    """
+    matrix_WS = projection(f"sketch/{name}", vector_EW.shape[1], width=width, seed=seed)
+    return normalize(normalize(vector_EW.float(), dim=-1) @ matrix_WS, dim=-1).half()
+
+
+def fusion_version(config: EncoderConfig) -> str:
+    """The name of the fused space. Vectors of two names are never compared.
+
+    Short enough for every record; all that moves a fused vector is in it: kind, width, seed,
+    weights and the specs of the encoders.
+    """
+    weights = config.weights if config.fusion == "weighted" else {}
+    specs = [config.text, config.image, config.audio]
+    told = json.dumps([sorted(weights.items()), specs])
+    digest = hashlib.sha256(told.encode()).hexdigest()[:8]
+    return f"{config.fusion}-{config.width}-s{config.seed}@{digest}"
+
+
+@lru_cache(maxsize=128)
+def projection(name: str, in_width: int, *, width: int, seed: int) -> Tensor:
+    """W x D, the same on every machine: an isometry where it can be one (W <= D), else
+    orthonormal columns scaled to keep lengths on average.
+    """
+    key = json.dumps([seed, name, in_width, width]).encode()
+    number = int.from_bytes(hashlib.sha256(key).digest()[:8], "little") >> 1
+    generator = torch.Generator().manual_seed(number)
+    # float64: torch draws it by one scalar algorithm everywhere; QR is unique once R's
+    # diagonal is positive.
+    gaussian = torch.randn(
+        max(in_width, width), min(in_width, width), generator=generator, dtype=torch.float64
+    )
+    q, r = torch.linalg.qr(gaussian)
+    q = q * torch.sign(torch.diagonal(r))
+    if in_width <= width:
+        return q.T.float().contiguous()
+    return (q * (in_width / width) ** 0.5).float().contiguous()
