@@ -1,0 +1,24 @@
+"""Fixtures for every test: one real Kafka a session, a topic prefix a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from tests.support.kafka import running_kafka
+from workers.laptop_kafka import Broker
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One real Kafka for the whole session, started by the first test that asks."""
+    with running_kafka(tmp_path_factory.mktemp("kafka")) as running:
+        yield running
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix that no other test has, such as t3f2a."""
+    return f"t{uuid4().hex[:8]}"
