@@ -1,0 +1,221 @@
+"""Bytes to records and back. The only file that knows the encodings.
+
+Both msgpack and JSON are accepted on every topic, told apart by the `content-type` header
+and, without one that we know, by the first byte. A refusal names the field, the beginning
+of its value and the remedy (`DecodeError`).
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, Union
+
+import msgspec
+
+from schemas.records import TYPES, Record
+
+Encoding = Literal["msgpack", "json"]
+CONTENT_TYPES: dict[Encoding, str] = {"msgpack": "application/msgpack", "json": "application/json"}
+MAX_DEPTH = 16
+MAX_ID_BYTES = 256
+_NOT_A_CONTAINER = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF))
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_IDS = ("event_id", "user_id", "item_id", "media_id", "undoes", "of", "name")
+
+
+class DecodeError(ValueError):
+    """The bytes are not a record that we take. Never retried: it will not get better.
+
+    `reason` is one of a small closed set and becomes a metric label.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def encoding_of(value: bytes, content_type: str | None = None) -> Encoding:
+    """Which encoding a value is in: by header, else by its first byte."""
+    if content_type:
+        if "msgpack" in content_type:
+            return "msgpack"
+        if "json" in content_type:
+            return "json"
+    return "json" if value[:1] in (b"{", b" ", b"\n", b"\r", b"\t", b"[", b"\xef") else "msgpack"
+
+
+def encode(record: Record, encoding: Encoding = "msgpack") -> bytes:
+    """A record as bytes."""
+    return _ENCODERS[encoding](record)
+
+
+def decode(role: str, value: bytes, content_type: str | None = None) -> Any:
+    """A value of the topic with this role ("events", "items", ...) as its record.
+
+    Raises DecodeError for anything that is not a valid record of that topic.
+    """
+    encoding = encoding_of(value, content_type)
+    try:
+        record = _DECODERS[encoding, role](value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _explained(role, value, encoding, error) from error
+    _check_depth(value, encoding)
+    _check(record)
+    return record
+
+
+def _check(record: Any) -> None:
+    """What the types cannot say: id bytes, control characters, finite numbers."""
+    for name in _IDS:
+        if (value := getattr(record, name, None)) and isinstance(value, str):
+            _check_id(name, value)
+    number = getattr(record, "value", None)
+    if number is not None and not math.isfinite(number):
+        raise _bad("non_finite", "value", number, "send a finite number, or leave it out")
+    if (undone := getattr(record, "of", None)) is not None and not isinstance(undone, str):
+        _check_id("of.item_id", undone.item_id)
+        if undone.value is not None and not math.isfinite(undone.value):
+            raise _bad("non_finite", "of.value", undone.value, "send a finite number")
+    for name in ("context", "attributes"):
+        if tree := getattr(record, name, None):
+            _check_finite(name, tree)
+
+
+def _check_id(name: str, value: str) -> None:
+    if len(value) * 4 > MAX_ID_BYTES and len(value.encode()) > MAX_ID_BYTES:
+        raise _bad("bad_id", name, value, f"an id has at most {MAX_ID_BYTES} bytes of UTF-8")
+    if not value.isprintable() and _CONTROL.search(value):
+        raise _bad("bad_id", name, value, "an id has no control characters")
+
+
+def _check_finite(name: str, tree: Any) -> None:
+    for path, leaf in _leaves(name, tree):
+        if isinstance(leaf, float) and not math.isfinite(leaf):
+            raise _bad("non_finite", path, leaf, "send a finite number")
+
+
+def _leaves(path: str, tree: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _leaves(f"{path}.{key}", value)
+    elif isinstance(tree, list):
+        for at, value in enumerate(tree):
+            yield from _leaves(f"{path}[{at}]", value)
+    else:
+        yield path, tree
+
+
+def _check_depth(value: bytes, encoding: Encoding) -> None:
+    """Refuse nesting over MAX_DEPTH, unknown fields included. Cheap for flat records:
+    a value with few container bytes cannot be deep."""
+    if encoding == "json":
+        if value.count(b"{") + value.count(b"[") <= MAX_DEPTH:
+            return
+        tree = msgspec.json.decode(value)
+    else:
+        if len(value.translate(None, _NOT_A_CONTAINER)) <= MAX_DEPTH:
+            return
+        tree = msgspec.msgpack.decode(value, ext_hook=lambda code, data: None)
+    if _depth(tree) > MAX_DEPTH:
+        raise DecodeError(
+            "too_deep", f"the record is nested deeper than {MAX_DEPTH}; flatten context or attributes"
+        )  # fmt: skip
+
+
+def _depth(tree: Any) -> int:
+    depth, level = 0, [tree]
+    while level := [t for t in level if isinstance(t, (dict, list, tuple))]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            break
+        level = [x for t in level for x in (t.values() if isinstance(t, dict) else t)]
+    return depth
+
+
+_REMEDIES = {
+    "missing_field": "add the field",
+    "wrong_field": "send the type and range that the JSON Schema of this record gives",
+    "unknown_type": "send one of the types of this topic in `type`",
+    "unknown_kind": "send one of the kinds in the JSON Schema",
+}
+_PATH = re.compile(r" - at `(?:key in )?\$?\.?(.*)`$")
+_MISSING = re.compile(r"missing required field `([^`]+)`")
+
+
+def _explained(role: str, value: bytes, encoding: Encoding, error: Exception) -> DecodeError:
+    """The library's error as ours: which field, how its value begins, what to do."""
+    text = str(error)
+    found = _PATH.search(text)
+    path = found.group(1) if found else ""
+    said = _PATH.sub("", text)
+    tree = _tree(value, encoding)
+    if not isinstance(tree, dict):
+        shown = value[:40]
+        return DecodeError(
+            "unreadable",
+            f"the value is not a {encoding} map ({said}; it begins {shown!r}); send a map in "
+            "msgpack or JSON and name the encoding in the header content-type",
+        )
+    if missing := _MISSING.search(said):
+        field = f"{path}.{missing.group(1)}".strip(".")
+        if field == "type":
+            return _bad("unknown_type", "type", None, f"missing: {_types(role)}")
+        return DecodeError("missing_field", f"field `{field}` is missing; add the field")
+    if path == "type" or "Invalid value" in said and not path:
+        return _bad("unknown_type", "type", tree.get("type"), _types(role))
+    reason = "unknown_kind" if path.endswith("kind") else "wrong_field"
+    return _bad(reason, path or "record", _at(tree, path), f"{said}; {_REMEDIES[reason]}")
+
+
+def _types(role: str) -> str:
+    names = ", ".join(_tag(t) for t in TYPES[role])
+    return f"records of this topic have type: {names}"
+
+
+def _tag(record: type[msgspec.Struct]) -> str:
+    return str(record.__struct_config__.tag)
+
+
+def _tree(value: bytes, encoding: Encoding) -> Any:
+    try:
+        if encoding == "json":
+            return msgspec.json.decode(value)
+        return msgspec.msgpack.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _at(tree: Any, path: str) -> Any:
+    """Follow `a.b[3].c`; `[...]` (the library's word for any element) ends the walk."""
+    for step in re.findall(r"[^.\[\]]+", path):
+        if isinstance(tree, dict) and step in tree:
+            tree = tree[step]
+        elif isinstance(tree, list) and step.isdigit() and int(step) < len(tree):
+            tree = tree[int(step)]
+        else:
+            break
+    return tree
+
+
+def _bad(reason: str, field: str, value: Any, remedy: str) -> DecodeError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    return DecodeError(reason, f"field `{field}` is {shown}; {remedy}")
+
+
+refused = _bad
+"""A DecodeError that names reason, field, value and remedy; for checks made elsewhere."""
+
+
+def _union(role: str) -> Any:
+    types = TYPES[role]
+    return types[0] if len(types) == 1 else Union[types]
+
+
+_ENCODERS: dict[Encoding, Callable[[Any], bytes]] = {
+    "msgpack": msgspec.msgpack.Encoder().encode,
+    "json": msgspec.json.Encoder().encode,
+}
+_DECODERS: dict[tuple[Encoding, str], Callable[[bytes], Any]] = {
+    ("msgpack", role): msgspec.msgpack.Decoder(_union(role)).decode for role in TYPES
+} | {("json", role): msgspec.json.Decoder(_union(role)).decode for role in TYPES}
