@@ -107,6 +107,7 @@ def stop(folder: Path, *, limit_s: float = 15.0) -> bool:
             os.kill(running.pid, number)
         if _within(lambda: not _is_ours(running.pid, folder), limit_s=patience_s):
             break
+    _reap(running.pid)
     _state(folder).unlink(missing_ok=True)
     return True
 
@@ -200,7 +201,7 @@ def _spawn(command: list[str], *, log: Path, heap: str, attached: bool) -> int:
     return os.posix_spawnp(
         command[0],
         command,
-        {**os.environ, "STREAMREC_KAFKA_HEAP": f"-Xmx{heap}"},
+        {**os.environ, "KAFKA_HEAP_OPTS": f"-Xmx{heap}"},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), write, 0o644),
@@ -212,11 +213,16 @@ def _spawn(command: list[str], *, log: Path, heap: str, attached: bool) -> int:
 
 def _is_ours(pid: int, folder: Path) -> bool:
     """Whether this process is the node over this folder (or the script that becomes it)."""
-    with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # an ended child of ours is not to look alive
+    _reap(pid)
     words = _command_line(pid)
     script = str(SCRIPT) in words and "run" in words and str(folder) in words
     return script or f"-Dstreamrec.kafka.folder={folder}" in words
+
+
+def _reap(pid: int) -> None:
+    """Takes note of the end of a child of ours, which else stays in the process list."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 def _command_line(pid: int) -> list[str]:
