@@ -1,0 +1,54 @@
+"""How a command speaks: exit codes, errors of one line, tables or JSON."""
+
+import json
+import sys
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Exit(IntEnum):
+    """What a program may rely on (`rec --help`, docs/cli.md)."""
+
+    DONE = 0
+    NO = 1
+    USAGE = 2
+    MISSING = 3
+    INTERRUPTED = 130
+
+
+EXIT_CODES = {
+    Exit.DONE: "done; the answer is yes",
+    Exit.NO: "the answer is no: a check failed, something was lost, nobody has it, time is up",
+    Exit.USAGE: "wrong usage, settings or input",
+    Exit.MISSING: "something needed is not there: a broker, a worker, a program, a file",
+    Exit.INTERRUPTED: "interrupted",
+}
+
+
+class CommandError(Exception):
+    """Ends a command: one line that says what is wrong and what to do, and its exit code."""
+
+    def __init__(self, message: str, code: Exit = Exit.NO) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Where people read: colours and progress only on a terminal."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def say_json(value: Any) -> None:
+    """One line of JSON on stdout, at once: for programs."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(f"rec: {' '.join(message.split())}\n")
