@@ -68,7 +68,7 @@ OUTCOMES = (
 )  # fmt: skip
 REASONS = (
     "unreadable", "missing_field", "wrong_field", "unknown_type", "unknown_kind", "bad_id",
-    "non_finite", "too_deep", "wrong_key", "wrong_partition", "wrong_width", "in_the_future",
+    "non_finite", "too_deep", "wrong_key", "wrong_partition", "wrong_width", "from_the_future", "null_value",
     "too_late_to_undo", "no_content", "too_large", "not_allowed", "fetch_failed", "not_found",
     "wrong_hash", "undecodable", "unsupported", "timed_out", "store_refused", OTHER,
 )  # fmt: skip

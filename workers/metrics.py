@@ -235,7 +235,7 @@ def conditional_rejects(n: int) -> None:
     _child("conditional_rejects_total").inc(n)
 
 
-def items_unreadable(n: int = 1) -> None:
+def item_unreadable(n: int = 1) -> None:
     """So many records of the item tables could not be used."""
     _child("items_unreadable_total").inc(n)
 
