@@ -85,7 +85,7 @@ def start(
         port = _choose(port, remembered=_last_port(folder))
         controller_port = _choose(controller_port, remembered=None, taken=port)
         pid = _spawn(
-            [str(SCRIPT), "run", str(folder), str(port), str(controller_port)],
+            ["bash", str(SCRIPT), "run", str(folder), str(port), str(controller_port)],
             log=folder / "start.log",
             heap=heap,
             attached=attached,
