@@ -28,6 +28,10 @@ EXIT_CODES = {
 }
 
 
+wanted = {"debug": False}
+"""Options before the command, which hold for all of them."""
+
+
 class CommandError(Exception):
     """Ends a command: one line that says what is wrong and what to do, and its exit code."""
 

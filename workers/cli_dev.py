@@ -1,0 +1,99 @@
+"""`rec dev ...`, `rec doctor`, `rec rebuild`, `rec demo`: commands for this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+dev = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+kafka = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+dev.add_typer(kafka, name="kafka", help="One real Kafka node on loopback.")
+
+Folder = Annotated[
+    Path | None, typer.Option(help="Where its data is; a default if not given.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON value, for programs.")]
+
+
+@kafka.command("up")
+def kafka_up(folder: Folder = None, port: int = 0, json: Json = False) -> None:
+    """Start it, or find it running. Workers and commands take it by themselves."""
+    from workers.development import kafka_up as up
+
+    raise typer.Exit(up(folder, port=port or None, as_json=json))
+
+
+@kafka.command("down")
+def kafka_down(folder: Folder = None, json: Json = False) -> None:
+    """Stop it; its data stays."""
+    from workers.development import kafka_down as down
+
+    raise typer.Exit(down(folder, as_json=json))
+
+
+@kafka.command("status")
+def kafka_status(folder: Folder = None, json: Json = False) -> None:
+    """Whether it runs, and where. Exit code 1 if it does not."""
+    from workers.development import kafka_status as status
+
+    raise typer.Exit(status(folder, as_json=json))
+
+
+@dev.command("up")
+def dev_up() -> None:
+    """Kafka, topics, one encode and one recommend worker, until Ctrl-C."""
+    from workers.development import up
+
+    raise typer.Exit(up())
+
+
+@dev.command("docs")
+def dev_docs() -> None:
+    """Write the pages that are generated from the code."""
+    from workers.development import docs
+
+    raise typer.Exit(docs())
+
+
+def doctor(json: Json = False) -> None:
+    """Say what is wrong with broker, topics, store, models, clock and workers, and what to do."""
+    from workers.doctor import examine
+
+    raise typer.Exit(examine(as_json=json))
+
+
+def rebuild(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget the users in the store, so that the next start folds the log afresh."""
+    from workers.rebuild import rebuild as forget
+
+    raise typer.Exit(forget(yes=yes))
+
+
+def demo(
+    events: Annotated[int, typer.Option(help="Ratings to stream; 0: the default.")] = 0,
+    posters: Annotated[
+        Path | None, typer.Option(help="A folder of <film number>.jpg.", exists=True)
+    ] = None,
+    wheel: Annotated[
+        Path | None,
+        typer.Option(help="The wheel with MovieLens-100k, instead of a download."),
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Emptied, then used.")] = Path("var/demo"),
+    rate: Annotated[
+        float, typer.Option(help="Events a second while latency is measured.")
+    ] = 200.0,
+    seconds: Annotated[float, typer.Option(help="How long latency is measured.")] = 25.0,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the folder at the end.")
+    ] = False,
+) -> None:
+    """From nothing to three people's lists: a Kafka, workers, and real ratings of real films."""
+    from workers.demo import Demo, run
+
+    wanted = Demo(
+        events=events, posters=posters, wheel=wheel, folder=folder, rate=rate,
+        seconds=seconds, keep=keep,
+    )  # fmt: skip
+    raise typer.Exit(run(wanted))
