@@ -68,8 +68,8 @@ OUTCOMES = (
 )  # fmt: skip
 REASONS = (
     "unreadable", "missing_field", "wrong_field", "unknown_type", "unknown_kind", "bad_id",
-    "non_finite", "too_deep", "wrong_key", "wrong_partition", "wrong_width", "from_the_future", "null_value",
-    "too_late_to_undo", "no_content", "too_large", "not_allowed", "fetch_failed", "not_found",
+    "non_finite", "too_deep", "null_value", "wrong_key", "wrong_partition", "wrong_width",
+    "from_the_future", "too_late_to_undo", "no_content", "too_large", "not_allowed", "fetch_failed", "not_found",
     "wrong_hash", "undecodable", "unsupported", "timed_out", "store_refused", OTHER,
 )  # fmt: skip
 MEDIA_REASONS = (
@@ -106,7 +106,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         name="upload_to_recommendable_seconds", kind="histogram", unit="seconds",
-        buckets=SLOW,
+        roles=RECOMMEND, buckets=SLOW,
         help="From the broker's append of an item or upload to its vector being in use.",
         act="Compare with media_seconds and stage_seconds of encode: slow origins want a "
         "nearer store of files, a slow model a GPU or more encode workers.",
