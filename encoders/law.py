@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -111,6 +112,12 @@ class Law:
             [self.weight(int(c), float(v)) for c, v in zip(codes, values, strict=True)],
             dtype=np.float64,
         )
+
+
+@lru_cache(maxsize=1 << 17)
+def item_hash(item_id: str) -> int:
+    """`hash64` with the common ones at hand: items come again, events do not."""
+    return hash64(item_id)
 
 
 def hash64(text: str) -> int:

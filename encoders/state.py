@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.law import CODES, IMPRESSION, Law, hash64
+from encoders.law import CODES, IMPRESSION, Law, hash64, item_hash
 from encoders.window import Window
 from schemas import Erase, Event, Interaction, Query, Signal, Undo
 
@@ -146,7 +146,7 @@ def _dispatch(state: UserState, event: Event, name: int, at_ms: int) -> Outcome:
 
 
 def _interact(state: UserState, event: Interaction, name: int, at_ms: int) -> Outcome:
-    code, item = CODES[event.kind], hash64(event.item_id)
+    code, item = CODES[event.kind], item_hash(event.item_id)
     listed: Outcome = "silent" if code == IMPRESSION else "folded"
     if (state.undone.rows == name).any():
         return listed
@@ -276,7 +276,7 @@ def _toward(state: UserState, column: int, at_ms: int) -> float:
 def _out_of_tail(state: UserState, event: Undo) -> None:
     """Subtract an event that `of` describes from the tail, if the tail holds such a one."""
     assert event.of is not None
-    slot = state.slot_of.get(hash64(event.of.item_id))
+    slot = state.slot_of.get(item_hash(event.of.item_id))
     code, law = CODES[event.of.kind], state.law
     column = law.half_life_of(code)
     if slot is None or not state.tail_n[slot, column]:

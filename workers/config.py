@@ -109,8 +109,6 @@ class RecommendConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     batch: Positive = 1000
     """records a batch, at most"""
-    batch_wait_s: Annotated[float, Meta(ge=0)] = 0.0
-    """how long a partial batch waits for more; 0: what is there goes at once"""
     save_every_s: Seconds = 1.0
     """how often changed users are saved"""
     save_users: Positive = 5000

@@ -30,9 +30,11 @@ class TransientError(Exception):
 class Restarted(Exception):
     """The batch was not committed: its partitions must begin again from their progress."""
 
-    def __init__(self, message: str, partitions: frozenset[Partition]) -> None:
+    def __init__(
+        self, message: str, partitions: frozenset[Partition], cause: str = "rolled_back"
+    ) -> None:
         super().__init__(message)
-        self.partitions = partitions
+        self.partitions, self.cause = partitions, cause
 
 
 class FatalError(Exception):

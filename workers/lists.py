@@ -1,0 +1,210 @@
+"""Who is to have a list, into lists: encode the users, search, rank, give reasons.
+
+Shapes:  U = lists of a chunk,  K = places,  M = past items that reasons are sought among,
+         D = width of the space
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from encoders.interest import Masses, interest, masses
+from encoders.state import UserState
+from ranking.reasons import past, reasons
+from ranking.slate import Place, Wanted, places, slate_items
+from schemas import CONTENT_TYPES, Encoding, Slate, encode
+from workers import metrics
+from workers.config import ListConfig
+from workers.decode import carried
+from workers.folding import Asked
+from workers.items import Items
+from workers.ports import Ask, Outbound
+from workers.users import Held
+
+CHUNK = 512
+PAST = 24
+RANKER = "cosine-1"
+
+
+@dataclass(slots=True, eq=False)
+class Lists:
+    """Makes lists from what is asked, with the items as they are now."""
+
+    items: Items
+    config: ListConfig
+    topic: str
+    encoding: Encoding
+    model: str
+
+    def make(self, asked: Sequence[Asked]) -> list[Outbound]:
+        """Every list, as it goes out, in the order in which it was asked for."""
+        out: list[Outbound] = []
+        for at in range(0, len(asked), CHUNK):
+            chunk = asked[at : at + CHUNK]
+            living = [a for a in chunk if not a.erased]
+            slates = dict(zip(map(id, living), self._slates(living), strict=True))
+            out += [self._outbound(a, slates.get(id(a))) for a in chunk]
+        return out
+
+    def encode_users(self, users: Sequence[Held]) -> Masses:
+        """Bring each user's interest up to the state; returns what it was made of."""
+        states = [user.state for user in users]
+        held = masses(states, heaviest=self.config.heaviest)
+        vector_UD = interest(
+            states, held, self._vectors, width=self.items.width, encoder=self.items.encoder
+        ).numpy()
+        for u, user in enumerate(users):
+            user.interest, user.interest_at = vector_UD[u].copy(), user.state.applied
+        return held
+
+    def _slates(self, asked: Sequence[Asked]) -> list[Slate]:
+        if not asked:
+            return []
+        with metrics.stage("encode"):
+            held = self.encode_users([a.user for a in asked])
+            wanted, vector_UD = self._wanted(asked)
+        with metrics.stage("search"):
+            found = self._search(asked, wanted, vector_UD)
+        with metrics.stage("rank"):
+            rows = places(
+                wanted,
+                hash_UK=found[0],
+                score_UK=found[1],
+                catalogue=self.items.catalogue,
+                k=self.config.k,
+                fresh_share=self.config.fresh_share,
+            )
+            items = slate_items(rows, self._reasons(held, rows), self.items.catalogue)
+        for row in rows:
+            metrics.lists(_source(row))
+        versions = {"encoder": self.items.encoder, "model": self.model, "ranker": RANKER}
+        return [
+            Slate(
+                slate_id=f"{a.records[-1].partition}-{a.records[-1].offset}",
+                user_id=a.user.user_id,
+                as_of_ms=a.user.state.as_of_ms,
+                k=self.config.k,
+                items=row,
+                caused_by=a.caused_by,
+                caused_at_ms=a.records[0].timestamp_ms,
+                versions=versions,
+            )
+            for a, row in zip(asked, items, strict=True)
+        ]
+
+    def _wanted(self, asked: Sequence[Asked]) -> tuple[list[Wanted], NDArray[np.float32]]:
+        """What each list must leave out, and the unit vector that it is searched by: the
+        interest, or for a query what was asked and the interest together."""
+        vector_UD = _unit(np.stack([a.user.interest for a in asked]))
+        wanted = []
+        for u, a in enumerate(asked):
+            source = "interest"
+            if a.query and a.query.vector and a.query.encoder == self.items.encoder:
+                said_D = _unit(np.frombuffer(a.query.vector, "<f4")[None])[0]
+                share = self.config.query_weight
+                vector_UD[u] = share * said_D + (1 - share) * vector_UD[u]
+                source = "query"
+            wanted.append(
+                Wanted(
+                    as_of_ms=a.user.state.as_of_ms,
+                    category=a.category,
+                    exclude=self._seen(a.user.state),
+                    source=source,
+                )
+            )
+        return wanted, _unit(vector_UD)
+
+    def _seen(self, state: UserState) -> NDArray[np.uint64]:
+        seen = state.seen_items()
+        repeat = set(self.config.repeat_categories)
+        if not repeat:
+            return seen
+        catalogue = self.items.catalogue
+        kept = [
+            name
+            for name in seen.tolist()
+            if (row := catalogue.row_of.get(name)) is None
+            or not (catalogue.categories[row] & repeat)
+        ]
+        return np.array(kept, np.uint64)
+
+    def _search(
+        self, asked: Sequence[Asked], wanted: Sequence[Wanted], vector_UD: NDArray[np.float32]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
+        """K candidates a list; rows with nothing to search by find nothing. What was shown
+        without an answer is tired: its score falls, and others may pass it."""
+        k = self.config.k
+        shown = [a.user.state.shown.rows["item"] for a in asked]
+        tired = self.config.fatigue < 1 and any(len(s) for s in shown)
+        found = self.items.index.search(
+            Ask(
+                vector_UD=vector_UD,
+                as_of_ms_U=np.array([w.as_of_ms for w in wanted], np.int64),
+                category_U=[w.category for w in wanted],
+                exclude_U=[w.exclude for w in wanted],
+            ),
+            limit=4 * k if tired else k,
+        )
+        hash_UK, score_UK = found.hash_UK.copy(), found.score_UK.copy()
+        hash_UK[~vector_UD.any(axis=1)] = 0
+        if tired:
+            for u, names in enumerate(shown):
+                times = (hash_UK[u][:, None] == names[None, :]).sum(axis=1)
+                score_UK[u] -= np.abs(score_UK[u]) * (1 - self.config.fatigue**times)
+            order = np.argsort(-score_UK, axis=1, kind="stable")
+            hash_UK = np.take_along_axis(hash_UK, order, axis=1)
+            score_UK = np.take_along_axis(score_UK, order, axis=1)
+        return hash_UK[:, :k], score_UK[:, :k]
+
+    def _reasons(self, held: Masses, rows: Sequence[Sequence[Place]]) -> list[list[list]]:  # type: ignore[type-arg]
+        k = self.config.k
+        listed_UK = np.zeros((len(rows), k), np.uint64)
+        for u, row in enumerate(rows):
+            listed_UK[u, : len(row)] = [place.name for place in row]
+        before = past(held, size=PAST)
+        names = np.concatenate([before.hash_UM, listed_UK], axis=1)
+        vectors, _ = self.items.index.vectors(names.ravel())
+        vector_UXD = vectors.reshape(*names.shape, -1)
+        why = reasons(
+            before,
+            past_UMD=vector_UXD[:, :PAST],
+            listed_UK=listed_UK,
+            listed_UKD=vector_UXD[:, PAST:],
+            catalogue=self.items.catalogue,
+            limit=self.config.reasons,
+        )
+        return [said[: len(row)] for said, row in zip(why, rows, strict=True)]
+
+    def _vectors(self, hash_E: NDArray[np.uint64]) -> tuple[Tensor, Tensor]:
+        vectors, known = self.items.index.vectors(hash_E)
+        return torch.from_numpy(vectors), torch.from_numpy(known)
+
+    def _outbound(self, a: Asked, slate: Slate | None) -> Outbound:
+        cause = a.records[-1]
+        if slate is None:
+            metrics.lists("erased")
+            value = None
+        else:
+            value = encode(slate, self.encoding)
+        headers = (
+            ("content-type", CONTENT_TYPES[self.encoding].encode()),
+            ("caused-at-ms", str(a.records[0].timestamp_ms).encode()),
+            *carried(cause),
+        )
+        return Outbound(self.topic, cause.key, value, cause.partition, headers)
+
+
+def _unit(vector_UD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of length one; zero rows stay zero."""
+    length_U = np.linalg.norm(vector_UD, axis=1, keepdims=True)
+    return np.divide(vector_UD, length_U, out=np.zeros_like(vector_UD), where=length_U > 0)
+
+
+def _source(row: Sequence[Place]) -> str:
+    if not row:
+        return "empty"
+    return row[0].source if row[0].source in ("interest", "query") else "cold"
