@@ -16,11 +16,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking.index import NEVER_MS, Ask, Found, IndexedItem
+
 Partition = tuple[str, int]
 """(topic, number)."""
 
 Headers = tuple[tuple[str, bytes], ...]
-NEVER_MS = (1 << 62) - 1
 
 
 class TransientError(Exception):
@@ -194,37 +195,6 @@ def point_id_of(user_id: str) -> str:
     return str(uuid.uuid5(USER_NAMESPACE, user_id))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexedItem:
-    """An item as the index needs it. `hash` is encoders.law.hash64 of the item id."""
-
-    hash: int
-    vector: NDArray[np.float32]  # D, unit length
-    categories: frozenset[str] = frozenset()
-    available: bool = True
-    expires_at_ms: int = NEVER_MS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """A batch of searches, one row a list (U). An item is found for row u only if it is
-    available, expires after `as_of_ms_U[u]`, has `category_U[u]` (empty: any) and is not in
-    `exclude_U[u]` (hashes)."""
-
-    vector_UD: NDArray[np.float32]
-    as_of_ms_U: NDArray[np.int64]
-    category_U: Sequence[str]
-    exclude_U: Sequence[NDArray[np.uint64]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """Best first. Places that nothing fills have hash 0 and score -inf."""
-
-    hash_UK: NDArray[np.uint64]
-    score_UK: NDArray[np.float32]
-
-
 class ItemIndex(Protocol):
     """Exact or approximate nearest items under filters; a projection of rec.item-vectors.v1."""
 
@@ -241,3 +211,29 @@ class ItemIndex(Protocol):
     def search(self, ask: Ask, *, limit: int) -> Found: ...
 
     def __len__(self) -> int: ...
+
+
+__all__ = [
+    "NEVER_MS",
+    "USER_NAMESPACE",
+    "Applied",
+    "Ask",
+    "FatalError",
+    "Found",
+    "Headers",
+    "IndexedItem",
+    "ItemIndex",
+    "Outbound",
+    "Partition",
+    "Polled",
+    "Progress",
+    "Record",
+    "Restarted",
+    "Sink",
+    "Source",
+    "StoredUser",
+    "Table",
+    "TransientError",
+    "UserStore",
+    "point_id_of",
+]
