@@ -308,6 +308,17 @@ def _bounds(
     return found
 
 
+def _numbers(consumer: Consumer, topic: str, config: KafkaConfig) -> list[int]:
+    """The numbers of a topic's partitions."""
+    try:
+        found = consumer.list_topics(topic, timeout=REQUEST_S).topics[topic]
+    except KafkaException as error:
+        raise fate(error.args[0], config) from error
+    if found.error is not None:
+        raise fate(found.error, config)
+    return sorted(found.partitions)
+
+
 class TransactionalSink:
     """Records and the group's offsets in one transaction a call."""
 
@@ -437,6 +448,42 @@ class Writer:
         self._producer.close()
 
 
+class LiveWriter:
+    """Hands records over without waiting for each one: for tools, which pace themselves."""
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self.sent = self.acknowledged = 0
+        self._config = config
+        self._failed: list[KafkaError] = []
+        self._producer = Producer(writing(config, **{"message.timeout.ms": 30_000}))
+
+    def send(self, record: Outbound) -> None:
+        """Waits only for room. Raises what went wrong with an earlier one."""
+        deadline = time.monotonic() + REQUEST_S
+        try:
+            _produce(self._producer, record, self._report, deadline=deadline)
+        except KafkaException as error:
+            raise fate(error.args[0], self._config) from error
+        self.sent += 1
+        self.settle(timeout_s=0)
+
+    def settle(self, *, timeout_s: float) -> int:
+        """Waits for acknowledgements, at most so long; how many are still missing."""
+        self._producer.flush(timeout_s) if timeout_s else self._producer.poll(0)
+        if self._failed:
+            raise fate(self._failed[0], self._config)
+        return self.sent - self.acknowledged
+
+    def close(self) -> None:
+        self._producer.close()
+
+    def _report(self, error: KafkaError | None, _: Message) -> None:
+        if error is None:
+            self.acknowledged += 1
+        else:
+            self._failed.append(error)
+
+
 def _send(producer: Producer, outbound: Sequence[Outbound], *, deadline: float) -> None:
     """Returns when every record is acknowledged; raises the first error otherwise."""
     failed: list[KafkaError] = []
@@ -523,7 +570,7 @@ class KafkaTable:
         partitions = [
             (topic, number)
             for topic in topics
-            for number in self._numbers(topic)
+            for number in _numbers(self._consumer, topic, config)
             if only is None or number in only
         ]
         bounds = _bounds(self._consumer, partitions, config)
@@ -556,21 +603,47 @@ class KafkaTable:
     def close(self) -> None:
         self._consumer.close()
 
-    def _numbers(self, topic: str) -> list[int]:
-        try:
-            found = self._consumer.list_topics(topic, timeout=REQUEST_S).topics[topic]
-        except KafkaException as error:
-            raise fate(error.args[0], self._config) from error
-        if found.error is not None:
-            raise fate(found.error, self._config)
-        return sorted(found.partitions)
-
     def _reach(self, at: Partition, offset: int) -> None:
         """Partitions that are read to their end at opening are no longer counted."""
         if at in self._end:
             self._next[at] = offset
             if offset >= self._end[at]:
                 del self._end[at], self._next[at]
+
+
+class KafkaTail:
+    """What is written to topics from now on, or from their start; committed, no group."""
+
+    def __init__(
+        self, config: KafkaConfig, *, topics: Sequence[str], from_start: bool = False
+    ) -> None:
+        self._config = config
+        group = {"group.id": f"{config.group}-tail-{uuid.uuid4()}"}
+        self._consumer = Consumer(reading(config, **group))
+        partitions = [
+            (topic, number)
+            for topic in topics
+            for number in _numbers(self._consumer, topic, config)
+        ]
+        bounds = _bounds(self._consumer, partitions, config)
+        self._consumer.assign(
+            _positions(
+                {at: first if from_start else end for at, (first, end) in bounds.items()}
+            )
+        )
+
+    def refresh(self, *, limit: int, timeout_s: float) -> list[Record]:
+        """The next records, waiting at most so long for the first."""
+        records: list[Record] = []
+        for message in _take(self._consumer, limit, timeout_s=timeout_s):
+            if (error := message.error()) is None:
+                records.append(_record(message))
+            elif isinstance(ends := fate(error, self._config), FatalError):
+                raise ends
+        return records
+
+    def close(self) -> None:
+        self._consumer.close()
 
 
 def read_partition(config: KafkaConfig, topic: str, partition: int) -> Iterator[Record]:
