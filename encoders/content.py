@@ -22,6 +22,7 @@ class ImageContent:
 class AudioContent:
     waveform_T: Tensor  # float32, mono, finite, not empty
     sample_rate: int
+    cut: bool = False  # this is the beginning of a longer sound
 
 
 Content = TextContent | ImageContent | AudioContent

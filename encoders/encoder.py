@@ -9,10 +9,10 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-ContentT = TypeVar("ContentT", contravariant=True)
+Content_contra = TypeVar("Content_contra", contravariant=True)
 
 
-class Encoder(Protocol[ContentT]):
+class Encoder(Protocol[Content_contra]):
     """Content of one modality into unit vectors.
 
     A row is a function of its own content: within 1e-4 it does not depend on its neighbours.
@@ -28,10 +28,10 @@ class Encoder(Protocol[ContentT]):
     @property
     def width(self) -> int: ...
 
-    def cost(self, content: ContentT) -> int:
+    def cost(self, content: Content_contra) -> int:
         """What the model will work through: tokens, pixels, or milliseconds of audio."""
 
-    def encode(self, batch: Sequence[ContentT]) -> Tensor:
+    def encode(self, batch: Sequence[Content_contra]) -> Tensor:
         """E x W, float32, on the CPU, rows of length one, in the order of the batch."""
 
 

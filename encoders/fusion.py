@@ -26,6 +26,7 @@ SKETCH_WIDTH = 32
 class SlotColumn:
     """One slot of every row; rows where `present_E` is false hold nothing to be read."""
 
+    name: str
     vector_EW: Tensor
     present_E: Tensor
 
@@ -38,7 +39,7 @@ class Fused:
     present_E: Tensor
 
 
-def fuse(columns: Mapping[str, SlotColumn], *, rows: int, config: EncoderConfig) -> Fused:
+def fuse(columns: Sequence[SlotColumn], *, rows: int, config: EncoderConfig) -> Fused:
     """Fuse each row's present slots. The order of slots and the other rows change nothing.
 
     "weighted": the mean of the slots' unit projections, by weight over what is present.
@@ -47,15 +48,15 @@ def fuse(columns: Mapping[str, SlotColumn], *, rows: int, config: EncoderConfig)
     """
     total_ED = torch.zeros(rows, config.width)
     weight_E = torch.zeros(rows)
-    for name, column in sorted(columns.items()):
+    for column in columns:
         unit_EW = normalize(column.vector_EW.float(), dim=-1)
         part_ED = unit_EW @ projection(
-            name, unit_EW.shape[1], width=config.width, seed=config.seed
+            column.name, unit_EW.shape[1], width=config.width, seed=config.seed
         )
         part_weight = 1.0
         if config.fusion == "weighted":
             part_ED = normalize(part_ED, dim=-1)
-            part_weight = config.weights.get(name, 1.0)
+            part_weight = config.weights.get(column.name, 1.0)
         present_E = column.present_E & (column.vector_EW != 0).any(dim=-1)
         total_ED += torch.where(present_E[:, None], part_ED * part_weight, 0.0)
         weight_E += torch.where(present_E, part_weight, 0.0)
@@ -63,17 +64,19 @@ def fuse(columns: Mapping[str, SlotColumn], *, rows: int, config: EncoderConfig)
     return Fused(vector_ED=normalize(total_ED, dim=-1), present_E=present_E)
 
 
-def columns_of(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, SlotColumn]:
-    """Rows of named vectors into columns with masks. A name has one width in all rows."""
-    columns = {}
-    for name in sorted({name for row in rows for name in row}):
-        width = next(len(row[name]) for row in rows if name in row)
+def columns_of(rows: Sequence[Mapping[str, Tensor]]) -> list[SlotColumn]:
+    """Rows of named vectors into columns with masks, in one order whatever the rows'. A name
+    that comes in two widths is two columns: they share nothing but the name."""
+    columns = []
+    for name, width in sorted(
+        {(name, len(vector)) for row in rows for name, vector in row.items()}
+    ):
         vector_EW = torch.zeros(len(rows), width)
+        present_E = torch.zeros(len(rows), dtype=torch.bool)
         for e, row in enumerate(rows):
-            if name in row:
-                vector_EW[e] = row[name]
-        present_E = torch.tensor([name in row for row in rows])
-        columns[name] = SlotColumn(vector_EW=vector_EW, present_E=present_E)
+            if name in row and len(row[name]) == width:
+                vector_EW[e], present_E[e] = row[name], True
+        columns.append(SlotColumn(name=name, vector_EW=vector_EW, present_E=present_E))
     return columns
 
 
@@ -116,6 +119,5 @@ def projection(name: str, in_width: int, *, width: int, seed: int) -> Tensor:
     )
     q, r = torch.linalg.qr(gaussian)
     q = q * torch.sign(torch.diagonal(r))
-    if in_width <= width:
-        return q.T.float().contiguous()
-    return (q * (in_width / width) ** 0.5).float().contiguous()
+    matrix_WD: Tensor = q.T if in_width <= width else q * (in_width / width) ** 0.5
+    return matrix_WD.float().contiguous()

@@ -59,7 +59,9 @@ def _relative(state: UserState) -> tuple[NDArray[np.uint64], NDArray[np.float64]
     shift = np.array(
         [
             (ref_ms - state.as_of_ms) / half_life_ms
-            for ref_ms, half_life_ms in zip(state.ref_ms, state.law.half_life_ms, strict=True)
+            for ref_ms, half_life_ms in zip(
+                state.ref_ms, state.law.half_life_ms, strict=True
+            )
         ]
     )
     heaviest = np.abs(total).max(axis=0)

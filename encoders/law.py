@@ -62,6 +62,7 @@ class Law:
 
     columns: NDArray[np.int64] = field(init=False, compare=False, repr=False)
     seen_column: NDArray[np.int32] = field(init=False, compare=False, repr=False)
+    base: Floats = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if missing := KINDS.keys() ^ self.kinds.keys():
@@ -73,6 +74,8 @@ class Law:
         object.__setattr__(self, "columns", columns)
         seen = np.array([kind.seen for kind in in_order], dtype=np.int32)
         object.__setattr__(self, "seen_column", seen)
+        base = np.array([kind.weight for kind in in_order], dtype=np.float64)
+        object.__setattr__(self, "base", base)
 
     @property
     def digest(self) -> str:
@@ -108,10 +111,12 @@ class Law:
 
     def weights(self, codes: NDArray[np.uint8], values: NDArray[np.float32]) -> Floats:
         """`weight` of many events at once."""
-        return np.array(
-            [self.weight(int(c), float(v)) for c, v in zip(codes, values, strict=True)],
-            dtype=np.float64,
-        )
+        out = self.base[codes]
+        dwell, rating = codes == CODES["dwell"], codes == CODES["rating"]
+        out[dwell] *= np.clip(values[dwell] / 30.0, 0.0, 2.0)
+        stars = np.arange(1, len(self.rating_weights) + 1)
+        out[rating] *= np.interp(values[rating], stars, self.rating_weights)
+        return out
 
 
 @lru_cache(maxsize=1 << 17)

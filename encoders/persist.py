@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from encoders.law import Law
-from encoders.state import RING, SHOWN, TAIL, Said, UserState, rebuilt
+from encoders.state import RING, SHOWN, TAIL, UNDONE, Said, UserState, rebuilt
 from encoders.window import Window
 
 VERSION = 1
@@ -72,7 +72,7 @@ def loads(data: bytes, *, law: Law, applied: int) -> UserState:
         erased_at_ms=stored.erased_at_ms,
         ring=Window(RING, law.ring, stored.ring),
         recent=Window("<u8", law.recent, stored.recent),
-        undone=Window("<u8", law.recent, stored.undone),
+        undone=Window(UNDONE, law.recent, stored.undone),
         shown=Window(SHOWN, law.impressions, stored.shown),
         tail_ref_ms=list(stored.tail_ref_ms),
         tail_newest_ms=stored.tail_newest_ms,
@@ -80,7 +80,9 @@ def loads(data: bytes, *, law: Law, applied: int) -> UserState:
         said_tail={k: (at, np.frombuffer(v)) for k, (at, v) in stored.said_tail.items()},
     )
     _restore_tail(state, np.frombuffer(stored.tail, TAIL))
-    state.newest_ms = max([stored.tail_newest_ms, *(int(t) for t in state.ring.rows["at_ms"])])
+    state.newest_ms = max(
+        [stored.tail_newest_ms, *(int(t) for t in state.ring.rows["at_ms"])]
+    )
     return rebuilt(state)
 
 

@@ -37,6 +37,7 @@ Outcome = Literal[
 RING = np.dtype(
     [("event", "<u8"), ("item", "<u8"), ("at_ms", "<i8"), ("value", "<f4"), ("kind", "u1")]
 )
+UNDONE = np.dtype([("event", "<u8"), ("at_ms", "<i8")])
 SHOWN = np.dtype([("event", "<u8"), ("item", "<u8"), ("at_ms", "<i8")])
 TAIL = np.dtype([("item", "<u8"), ("mass", "<f8", 3), ("n", "<u4", 3), ("seen", "<u4")])
 _NEVER = -(1 << 62)
@@ -109,7 +110,7 @@ def new_state(law: Law) -> UserState:
         law=law,
         ring=Window(RING, law.ring),
         recent=Window("<u8", law.recent),
-        undone=Window("<u8", law.recent),
+        undone=Window(UNDONE, law.recent),
         shown=Window(SHOWN, law.impressions),
     )
 
@@ -139,7 +140,7 @@ def _dispatch(state: UserState, event: Event, name: int, at_ms: int) -> Outcome:
     if isinstance(event, Interaction):
         return _interact(state, event, name, at_ms)
     if isinstance(event, Undo):
-        return _undo(state, event)
+        return _undo(state, event, at_ms)
     if isinstance(event, Signal):
         return _say(state, event, name, at_ms)
     return "silent" if isinstance(event, Query) else "folded"
@@ -148,7 +149,7 @@ def _dispatch(state: UserState, event: Event, name: int, at_ms: int) -> Outcome:
 def _interact(state: UserState, event: Interaction, name: int, at_ms: int) -> Outcome:
     code, item = CODES[event.kind], item_hash(event.item_id)
     listed: Outcome = "silent" if code == IMPRESSION else "folded"
-    if (state.undone.rows == name).any():
+    if (state.undone.rows["event"] == name).any():
         return listed
     if code == IMPRESSION:
         state.shown.append((name, item, at_ms))
@@ -164,16 +165,16 @@ def _interact(state: UserState, event: Interaction, name: int, at_ms: int) -> Ou
 
 def _say(state: UserState, event: Signal, name: int, at_ms: int) -> Outcome:
     cause = hash64(event.of)
-    if event.vector and not (state.undone.rows == cause).any():
+    if event.vector and not (state.undone.rows["event"] == cause).any():
         if len(state.said) == state.law.signals:
             _said_to_tail(state, state.said.pop(0))
         state.said.append(Said(name, cause, at_ms, event.encoder, event.vector))
     return "folded"
 
 
-def _undo(state: UserState, event: Undo) -> Outcome:
+def _undo(state: UserState, event: Undo, at_ms: int) -> Outcome:
     target = hash64(event.undoes)
-    if (state.undone.rows == target).any():
+    if (state.undone.rows["event"] == target).any():
         return "folded"
     heard = len(state.said)
     state.said = [s for s in state.said if s.of != target]
@@ -184,7 +185,7 @@ def _undo(state: UserState, event: Undo) -> Outcome:
             return "too_late_to_undo"
         if event.of is not None and (known or len(state.recent) == state.law.recent):
             _out_of_tail(state, event)
-    state.undone.append(target)
+    state.undone.append((target, at_ms))
     _rebuild(state)
     return "folded"
 
@@ -195,6 +196,7 @@ def _erase(state: UserState, at_ms: int) -> Outcome:
     state.erased_at_ms = max(state.erased_at_ms, at_ms)
     state.ring.keep(state.ring.rows["at_ms"] > at_ms)
     state.shown.keep(state.shown.rows["at_ms"] > at_ms)
+    state.undone.keep(state.undone.rows["at_ms"] > at_ms)
     state.said = [s for s in state.said if s.at_ms > at_ms]
     state.said_tail.clear()
     kept = np.concatenate(
@@ -205,9 +207,8 @@ def _erase(state: UserState, at_ms: int) -> Outcome:
     for column in (state.tail_mass, state.tail_n, state.tail_seen):
         column[:] = 0
     state.tail_ref_ms, state.tail_newest_ms = [_NEVER] * 3, -1
-    times = [int(t) for t in state.ring.rows["at_ms"]]
-    state.newest_ms = max(times, default=-1)
-    state.as_of_ms = max([*times, *(s.at_ms for s in state.said)], default=-1)
+    state.newest_ms = max((int(t) for t in state.ring.rows["at_ms"]), default=-1)
+    state.as_of_ms = state.as_of_ms if state.as_of_ms > at_ms else -1
     _rebuild(state)
     return "folded"
 
@@ -232,7 +233,13 @@ def _slot(state: UserState, item: int) -> int:
                 column = getattr(state, name)
                 setattr(state, name, np.concatenate([column, np.zeros_like(column)]))
         state.item[slot] = item
-        for column in (state.total, state.seen, state.tail_mass, state.tail_n, state.tail_seen):
+        for column in (
+            state.total,
+            state.seen,
+            state.tail_mass,
+            state.tail_n,
+            state.tail_seen,
+        ):
             column[slot] = 0
     return slot
 
