@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -61,6 +61,12 @@ def check(children: Sequence[Child]) -> None:
         code = child.process.poll()
         if code is not None:
             raise CommandError(f"the {child.name} ended ({_how(code)}){last_words(child)}")
+
+
+def wait_for_end(children: Sequence[Child], *, timeout_s: float) -> None:
+    """Waits until the first one has ended, at most so long."""
+    with suppress(subprocess.TimeoutExpired):
+        children[0].process.wait(timeout_s)
 
 
 def stop(children: Sequence[Child], *, limit_s: float = 20.0) -> None:

@@ -47,7 +47,7 @@ def options(
 @topics.command("create")
 def topics_create(json: Json = False) -> None:
     """Make the topics that are missing; say which differ from what they have to be."""
-    from workers.tools import create_topics
+    from workers.topics_report import create_topics
 
     raise typer.Exit(create_topics(as_json=json))
 
@@ -66,7 +66,7 @@ def produce(
     json: Json = False,
 ) -> None:
     """Send records, one JSON map a line; topic and key follow from each record."""
-    from workers.tools import Production, produce_lines
+    from workers.produce import Production, produce_lines
 
     production = Production(
         file=file, topic=topic, wire=wire, rate=rate, skip_bad=skip_bad, as_json=json
@@ -88,7 +88,7 @@ def watch(
     json: Json = False,
 ) -> None:
     """Show lists as they arrive, with the items' titles."""
-    from workers.tools import Watch, watch_lists
+    from workers.watch import Watch, watch_lists
 
     if bool(user) == everyone:
         raise CommandError("name one user, or --all", Exit.USAGE)

@@ -168,7 +168,8 @@ def _last_port(folder: Path) -> int | None:
     return None
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nobody listens on this loopback port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -180,10 +181,10 @@ def _is_free(port: int) -> bool:
 
 def _choose(wanted: int | None, *, remembered: int | None, taken: int = 0) -> int:
     if wanted is not None:
-        if not _is_free(wanted):
+        if not is_free(wanted):
             raise KafkaUnavailableError(f"port {wanted} is taken: name another one")
         return wanted
-    if remembered is not None and _is_free(remembered):
+    if remembered is not None and is_free(remembered):
         return remembered
     while True:
         with socket.socket() as probe:
@@ -275,7 +276,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[1]) if len(arguments) > 1 else default_folder()
     if verb == "up":
         try:
-            broker = start(folder=folder, port=PORT if _is_free(PORT) else None)
+            broker = start(folder=folder, port=PORT if is_free(PORT) else None)
         except KafkaUnavailableError as error:
             print(error, file=sys.stderr)  # noqa: T201  # a command line's answer
             return 3
