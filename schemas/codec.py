@@ -59,6 +59,8 @@ def decode(role: str, value: bytes, content_type: str | None = None) -> Any:
         record = _DECODERS[encoding, role](value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _explained(role, value, encoding, error) from error
+    if isinstance(record, _Untyped):
+        raise _bad("unknown_type", "type", "", _types(role))
     _check_depth(value, encoding)
     _check(record)
     return record
@@ -115,7 +117,7 @@ def _check_depth(value: bytes, encoding: Encoding) -> None:
     else:
         if len(value.translate(None, _NOT_A_CONTAINER)) <= MAX_DEPTH:
             return
-        tree = msgspec.msgpack.decode(value, ext_hook=lambda code, data: None)
+        tree = msgspec.msgpack.decode(value, ext_hook=lambda _code, _data: None)
     if _depth(tree) > MAX_DEPTH:
         raise DecodeError(
             "too_deep", f"the record is nested deeper than {MAX_DEPTH}; flatten context or attributes"
@@ -161,7 +163,7 @@ def _explained(role: str, value: bytes, encoding: Encoding, error: Exception) ->
         if field == "type":
             return _bad("unknown_type", "type", None, f"missing: {_types(role)}")
         return DecodeError("missing_field", f"field `{field}` is missing; add the field")
-    if path == "type" or "Invalid value" in said and not path:
+    if path == "type" or ("Invalid value" in said and not path):
         return _bad("unknown_type", "type", tree.get("type"), _types(role))
     reason = "unknown_kind" if path.endswith("kind") else "wrong_field"
     return _bad(reason, path or "record", _at(tree, path), f"{said}; {_REMEDIES[reason]}")
@@ -207,9 +209,12 @@ refused = _bad
 """A DecodeError that names reason, field, value and remedy; for checks made elsewhere."""
 
 
+class _Untyped(msgspec.Struct, tag="", tag_field="type"):
+    """Beside the one type of a topic, so that `type` has to be there and to be right."""
+
+
 def _union(role: str) -> Any:
-    types = TYPES[role]
-    return types[0] if len(types) == 1 else Union[types]
+    return Union[(*TYPES[role], _Untyped)]
 
 
 _ENCODERS: dict[Encoding, Callable[[Any], bytes]] = {
