@@ -51,9 +51,19 @@ def test_rows_have_length_one_and_the_configured_width(kind):
     torch.testing.assert_close(result.vector_ED.norm(dim=-1), torch.ones(2))
 
 
+def test_a_name_in_two_widths_is_two_columns():
+    rows = [{"clip": torch.ones(3)}, {"clip": torch.ones(5)}]
+    together = fused(rows, EncoderConfig())
+    for e, row in enumerate(rows):
+        torch.testing.assert_close(
+            together.vector_ED[e], fused([row], EncoderConfig()).vector_ED[0]
+        )
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_without_a_slot_is_reported_absent(kind):
-    result = fused([{}, vectors(1, ["text"]), {"text": torch.zeros(384)}], EncoderConfig())
+    rows = [{}, vectors(1, ["text"]), {"text": torch.zeros(384)}]
+    result = fused(rows, EncoderConfig(fusion=kind))
     assert result.present_E.tolist() == [False, True, False]
 
 
@@ -61,9 +71,8 @@ def test_a_row_without_a_slot_is_reported_absent(kind):
 def test_what_stands_under_a_mask_is_never_read(kind):
     config = EncoderConfig(fusion=kind)
     row = vectors(3, ["text", "image"])
-    masked = columns_of([row]) | {
-        "audio": SlotColumn(torch.full((1, 256), torch.nan), torch.tensor([False]))
-    }
+    nothing = SlotColumn("audio", torch.full((1, 256), torch.nan), torch.tensor([False]))
+    masked = [*columns_of([row]), nothing]
     result = fuse(masked, rows=1, config=config)
     torch.testing.assert_close(result.vector_ED, fused([row], config).vector_ED)
 

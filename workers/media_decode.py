@@ -1,0 +1,161 @@
+"""From bytes to content in memory. What the bytes are is seen in them, not believed.
+
+Shapes:  H, W = height and width in pixels,  T = samples,  C = channels
+"""
+
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from encoders.content import AudioContent, Content, ImageContent, TextContent
+from schemas import MediaRef
+from workers.media_limits import MediaError, MediaLimits, MediaReason
+
+SAMPLE_RATE = 16_000
+_IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+_SOUND_BLOCK = 1 << 16
+_CHANNELS = 64
+_RATES = range(1_000, 384_001)
+
+
+def decode(
+    ref: MediaRef, data: bytes, *, limits: MediaLimits, field: str = "media"
+) -> Content:
+    """The content of these bytes, as the reference's kind. Raises MediaError naming `field`."""
+    decoders: dict[str, Callable[[bytes, MediaLimits, str], Content]] = {
+        "image": decode_image,
+        "audio": decode_audio,
+        "text": decode_text,
+    }
+    if ref.kind not in decoders:
+        raise MediaError(
+            "unsupported_kind",
+            f"field `{field}.kind` is {ref.kind!r}; send one of {', '.join(decoders)}",
+        )
+    try:
+        return decoders[ref.kind](data, limits, field)
+    except MediaError:
+        raise
+    except Exception as error:  # a decoder may raise anything on hostile bytes
+        raise _refused(
+            "undecodable",
+            field,
+            data,
+            f"no {ref.kind} that we know ({error}); {_WANTED[ref.kind]}",
+        ) from error
+
+
+def decode_text(data: bytes, limits: MediaLimits, field: str) -> TextContent:
+    text = data.decode("utf-8-sig").replace("\0", " ").strip()
+    if not text:
+        raise _refused("empty", field, data, "send a text")
+    if len(text) > limits.max_text:
+        raise _refused(
+            "too_large",
+            field,
+            data,
+            f"it has {len(text)} characters, {limits.max_text} are allowed",
+        )
+    return TextContent(text)
+
+
+def decode_image(data: bytes, limits: MediaLimits, field: str) -> ImageContent:
+    """Upright RGB on white, 8 bits, the first frame; the shorter side at most
+    `limits.image_side`, the longer at most four times that.
+    """
+    from PIL import Image, ImageOps
+
+    Image.MAX_IMAGE_PIXELS = None  # ours is checked below, as an error and not a warning
+    with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
+        width, height = image.size
+        if width * height > limits.max_pixels:
+            raise _refused(
+                "too_many_pixels", field, data,
+                f"{width} x {height} pixels, {limits.max_pixels} are allowed; send a smaller one",
+            )  # fmt: skip
+        side = limits.image_side
+        if min(width, height) > side:
+            image.draft(
+                "RGB", (side, side)
+            )  # a JPEG is decoded at the size needed, not whole
+        upright = ImageOps.exif_transpose(image)
+        rgb = _rgb(upright)
+        size = _shrunk(rgb.size, side)
+        if size != rgb.size:
+            rgb = rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+        pixels_HW3 = torch.from_numpy(np.array(rgb))
+    return ImageContent(pixels_HW3.permute(2, 0, 1).contiguous())
+
+
+def _rgb(image: Any) -> Any:
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits a pixel; converting would clip, not scale
+        high_HW = np.asarray(image.convert("I")).clip(0, 65_535) >> 8
+        return Image.fromarray(high_HW.astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _shrunk(size: tuple[int, int], side: int) -> tuple[int, int]:
+    width, height = size
+    scale = min(1.0, side / min(width, height))
+    longest = 4 * side
+    return (
+        min(longest, max(1, round(width * scale))),
+        min(longest, max(1, round(height * scale))),
+    )
+
+
+def decode_audio(data: bytes, limits: MediaLimits, field: str) -> AudioContent:
+    """Mono at 16 kHz; of a sound longer than `limits.max_audio_s` the beginning, and `cut`."""
+    import soundfile
+
+    with soundfile.SoundFile(io.BytesIO(data)) as sound:
+        if sound.samplerate not in _RATES or sound.channels > _CHANNELS:
+            raise ValueError(f"{sound.samplerate} Hz, {sound.channels} channels")
+        wanted = math.ceil(limits.max_audio_s * sound.samplerate)
+        blocks = sound.blocks(_SOUND_BLOCK, frames=wanted, dtype="float32", always_2d=True)
+        mono_T = np.concatenate(
+            [np.zeros(0, np.float32), *(b.mean(axis=1) for b in blocks)]
+        )
+        cut = sound.frames > wanted
+    if not mono_T.size:
+        raise _refused("empty", field, data, "send a sound of at least one sample")
+    if not np.isfinite(mono_T).all():
+        raise ValueError("samples that are no numbers")
+    return AudioContent(_resampled(mono_T, sound.samplerate), SAMPLE_RATE, cut=cut)
+
+
+def _resampled(mono_T: NDArray[np.float32], rate: int) -> Tensor:
+    """At 16 kHz. An odd rate is taken for the nearest hundred, which nobody hears: the filter's
+    size grows with what the two rates do not share, to gigabytes.
+    """
+    waveform_T = torch.from_numpy(mono_T)
+    if math.gcd(rate, SAMPLE_RATE) < 25:
+        rate = round(rate, -2)
+    if rate == SAMPLE_RATE:
+        return waveform_T
+    from torchaudio.functional import resample
+
+    resampled_T: Tensor = resample(waveform_T, rate, SAMPLE_RATE)
+    return resampled_T
+
+
+_WANTED = {
+    "image": "send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF",
+    "audio": "send WAV, FLAC, Ogg or MP3",
+    "text": "send UTF-8",
+}
+
+
+def _refused(reason: MediaReason, field: str, data: bytes, remedy: str) -> MediaError:
+    return MediaError(reason, f"field `{field}` begins {data[:16]!r}; {remedy}")
