@@ -41,8 +41,9 @@ class Asked:
 
 @dataclass(slots=True, eq=False)
 class Touches:
-    """All lists of a batch, in order of their first cause."""
+    """What a batch changed: the users folded, and the lists in order of their first cause."""
 
+    folded: dict[str, Held] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     open: dict[tuple[str, str, str], Asked] = field(default_factory=dict)
 
@@ -85,6 +86,7 @@ def fold_all(
             refusals.append((record, _elsewhere(a, user)))
             continue
         was_late = a.at_ms < user.state.newest_ms
+        touches.folded[event.user_id] = user
         outcome = fold(user.state, event, offset=record.offset, at_ms=a.at_ms)
         _popular(a, outcome, items)
         if record.offset < users.owned[record.partition].listed_from:

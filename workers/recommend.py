@@ -46,6 +46,7 @@ class Worker:
     save_users: int
     health: Health = field(default_factory=Health)
     questions: Questions = field(default_factory=Questions)
+    report: Callable[[], None] = lambda: None  # once a save: what only gauges show
     pending: set[int] = field(default_factory=set)  # partitions that are to begin
     held: list[Record] = field(default_factory=list)  # a batch that is tried again
     save_at_s: float = 0.0
@@ -102,7 +103,7 @@ def answer(worker: Worker, records: Sequence[Record], *, clock: Callable[[], flo
     except TransientError as error:  # folded but not answered: only from the start again
         partitions = frozenset((users.topic, n) for n in next_offsets)
         raise Restarted(str(error), partitions, "store") from error
-    users.folded([held[a.event.user_id] for a in accepted], next_offsets)
+    users.folded(touches.folded.values(), records)
     published_ms = clock() * 1000
     listed = (r.timestamp_ms for asked in touches.asked for r in asked.records)
     metrics.event_to_list([max(0.0, published_ms - ms) / 1000 for ms in listed])
@@ -114,6 +115,7 @@ def save(worker: Worker, *, now: float) -> None:
         worker.save_at_s = now + worker.save_every_s
         with metrics.stage("save"):
             worker.users.save()
+        worker.report()
 
 
 def room(worker: Worker) -> int:

@@ -21,6 +21,7 @@ from workers.ports import (
     FatalError,
     Partition,
     Progress,
+    Record,
     Restarted,
     Source,
     StoredUser,
@@ -49,6 +50,7 @@ class Owned:
     progress: Progress | None
     next_offset: int
     listed_from: int  # records below had their lists before
+    newest_ms: int = 0  # the broker's timestamp of the newest record folded
     moved: bool = False
 
 
@@ -163,16 +165,16 @@ class Users:
         self.nbytes += held.nbytes
         self.held[held.user_id] = held
 
-    def folded(self, touched: Iterable[Held], next_offsets: dict[int, int]) -> None:
-        """These users changed, and these partitions are folded (and listed) so far."""
+    def folded(self, touched: Iterable[Held], records: Sequence[Record]) -> None:
+        """These records are folded, and listed, into these users."""
         for held in touched:
             self.dirty[held.user_id] = None
             self.nbytes -= held.nbytes
             held.nbytes = held.state.nbytes + 4 * self.width
             self.nbytes += held.nbytes
-        for number, offset in next_offsets.items():
-            self.owned[number].next_offset = offset
-            self.owned[number].moved = True
+        for record in records:
+            at = self.owned[record.partition]
+            at.next_offset, at.newest_ms, at.moved = record.offset + 1, record.timestamp_ms, True
         self._evict()
 
     def unlisted(self, next_offsets: dict[int, int]) -> dict[Partition, int]:
