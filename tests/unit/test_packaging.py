@@ -149,7 +149,9 @@ def test_the_locks_name_no_host_and_hash_everything() -> None:
 
 def test_no_file_names_a_machine_or_a_registry() -> None:
     # Put together here, so that this file names none either.
-    roots = "|".join(("/ro" + "ot/", "/wo" + "rk/", "/tmp" + "/w/", "/home/(?!streamrec)"))
+    roots = "|".join(
+        ("/ro" + "ot/", "/wo" + "rk/", "/tmp" + "/w/", "/ho" + "me/(?!streamrec)")
+    )
     hosts = "|".join(("pypi" + r"\.org", r"python" + r"hosted\.org", r"repo1?\.ma" + "ven"))
     forbidden = re.compile(rf"(?<![\w.])(?:{roots})|{hosts}")
     for path in tracked():
