@@ -153,7 +153,7 @@ class LawConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """half-life of the class medium"""
     long_ms: Seconds = 180.0 * DAY_MS
     """half-life of the class long"""
-    rating_weights: list[float] = [-2.0, -1.0, 0.3, 1.0, 2.0]
+    rating_weights: tuple[float, ...] = (-2.0, -1.0, 0.3, 1.0, 2.0)
     """weights of 1, 2, ... stars"""
     signal_weight: float = 1.0
     """weight of what a user says or shows"""
@@ -174,7 +174,7 @@ class LawConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return Law(
             kinds=kinds,
             half_life_ms=(self.short_ms, self.medium_ms, self.long_ms),
-            rating_weights=tuple(self.rating_weights),
+            rating_weights=self.rating_weights,
             signal_weight=self.signal_weight,
         )
 
@@ -232,7 +232,7 @@ def load_config(env: Mapping[str, str]) -> Config:
 def _parsed(section: str, name: str, value: str) -> Any:
     """Tables and lists from their text; everything else is converted by its type."""
     field = _fields(section).get(name)
-    if field is None or getattr(field, "__origin__", None) not in (list, dict):
+    if field is None or getattr(field, "__origin__", None) not in (list, tuple, dict):
         return value
     if value[:1] in ("[", "{"):
         try:
