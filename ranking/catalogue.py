@@ -22,7 +22,9 @@ class Catalogue:
     hash: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(64, np.uint64))
     available: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(64, np.bool_))
     expires_at_ms: NDArray[np.int64] = field(default_factory=lambda: np.zeros(64, np.int64))
-    published_at_ms: NDArray[np.int64] = field(default_factory=lambda: np.zeros(64, np.int64))
+    published_at_ms: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(64, np.int64)
+    )
     popularity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(64))
     popular_at_ms: int = -1
     sketches: dict[str, NDArray[np.float16]] = field(default_factory=dict)
@@ -78,7 +80,9 @@ class Catalogue:
             column[row] = 0
         for modality, vector in sketches.items():
             if modality not in self.sketches:
-                self.sketches[modality] = np.zeros((len(self.hash), len(vector)), np.float16)
+                self.sketches[modality] = np.zeros(
+                    (len(self.hash), len(vector)), np.float16
+                )
             self.sketches[modality][row] = vector
 
     def touch(self, name: int, gain: float, at_ms: int) -> None:
@@ -94,7 +98,9 @@ class Catalogue:
             self.popular_at_ms, age = at_ms, 0.0
         self.popularity[row] += gain * 2.0 ** max(age, -1_000.0)
 
-    def popular(self, limit: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    def popular(
+        self, limit: int, rows: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
         """Rows of the most popular items (of `rows`), best first; never-touched ones left out."""
         pool = np.flatnonzero(self.popularity > 0) if rows is None else rows
         pool = pool[self.popularity[pool] > 0]
@@ -123,7 +129,13 @@ class Catalogue:
         return row
 
     def _grow(self) -> None:
-        for column in ("hash", "available", "expires_at_ms", "published_at_ms", "popularity"):
+        for column in (
+            "hash",
+            "available",
+            "expires_at_ms",
+            "published_at_ms",
+            "popularity",
+        ):
             held = getattr(self, column)
             setattr(self, column, np.concatenate([held, np.zeros_like(held)]))
         for modality, held in self.sketches.items():
@@ -157,7 +169,9 @@ def mixed(
         owed += share
         from_second = owed >= 1.0
         owed -= from_second
-        row = next(islice((r for r in (b if from_second else a) if r not in taken), 1), None)
+        row = next(
+            islice((r for r in (b if from_second else a) if r not in taken), 1), None
+        )
         if row is None:  # that list is at its end: the rest is the other one's
             rest = ((r, not from_second) for r in (a if from_second else b))
             out.extend((r, mark) for r, mark in rest if r not in taken)

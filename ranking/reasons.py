@@ -91,7 +91,8 @@ def _modalities(
         which = np.where(alike > best, at, which)
         best = np.maximum(best, alike)
     which[(rows_UKR < 0) | (rows_UK < 0)[:, :, None]] = 0
-    return [[[names[m] for m in place] for place in row] for row in which.tolist()]
+    rows: list[list[list[int]]] = which.tolist()
+    return [[[names[m] for m in place] for place in row] for row in rows]
 
 
 def _rows(catalogue: Catalogue, names: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -95,7 +95,8 @@ class Filler:
     def _passing(
         self, row: Wanted, barred: set[int], ranked: list[tuple[int, bool]], room: int
     ) -> list[tuple[int, bool]]:
-        catalogue, out = self.catalogue, []
+        catalogue = self.catalogue
+        out: list[tuple[int, bool]] = []
         for at, fresh in ranked:
             if len(out) == room:
                 break

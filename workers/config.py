@@ -162,7 +162,9 @@ class LawConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The law that these settings make. Raises ConfigError for an unknown kind."""
         named = self.weights.keys() | self.classes.keys() | self.seen.keys()
         if unknown := named - KINDS.keys():
-            raise ConfigError(f"{PREFIX}LAW__*: no kind {sorted(unknown)}; kinds: {list(KINDS)}")
+            raise ConfigError(
+                f"{PREFIX}LAW__*: no kind {sorted(unknown)}; kinds: {list(KINDS)}"
+            )
         kinds = {
             name: Kind(
                 self.weights.get(name, kind.weight),
@@ -246,7 +248,9 @@ def _parsed(section: str, name: str, value: str) -> Any:
 
 def _fields(section: str) -> dict[str, Any]:
     struct = _sections().get(section)
-    return {} if struct is None else {f.name: f.type for f in msgspec.structs.fields(struct)}
+    return (
+        {} if struct is None else {f.name: f.type for f in msgspec.structs.fields(struct)}
+    )
 
 
 def _sections() -> dict[str, type[Struct]]:

@@ -45,19 +45,25 @@ def decode_events(
 
 def _decode(record: Record, width: int, clock: Clock) -> Accepted:
     if record.value is None:
-        raise refused("null_value", "value", None, "events are never withdrawn; send an undo")
+        raise refused(
+            "null_value", "value", None, "events are never withdrawn; send an undo"
+        )
     event = decode("events", record.value, record.header("content-type"))
     check_key(record, "user_id", event.user_id)
     at_ms = event.at_ms
     ahead_ms = at_ms - record.timestamp_ms
     if ahead_ms > clock.refuse_ms:
-        raise refused("from_the_future", "at_ms", at_ms, "send milliseconds since the epoch")
+        raise refused(
+            "from_the_future", "at_ms", at_ms, "send milliseconds since the epoch"
+        )
     if isinstance(event, Interaction):
         if event.value is None and event.kind in NEEDS_VALUE:
             raise refused("missing_field", "value", None, f"a {event.kind} needs its value")
     elif isinstance(event, Signal) and event.vector is not None:
         check_vector("vector", event.vector, width)
-    return Accepted(record, event, record.timestamp_ms if ahead_ms > clock.clamp_ms else at_ms)
+    return Accepted(
+        record, event, record.timestamp_ms if ahead_ms > clock.clamp_ms else at_ms
+    )
 
 
 def check_key(record: Record, field: str, expected: str) -> None:

@@ -54,7 +54,12 @@ def _user(user: Held, lists: Lists) -> dict[str, Any]:
             for name, weight in heaviest
         ],
         "newest": [
-            {"item_id": catalogue.id_of(item), "kind": NAMES[kind], "value": value, "at_ms": at}
+            {
+                "item_id": catalogue.id_of(item),
+                "kind": NAMES[kind],
+                "value": value,
+                "at_ms": at,
+            }
             for _, item, at, value, kind in newest
         ],
     }
@@ -122,5 +127,3 @@ def _rank(user: Held, name: int, lists: Lists) -> int | None:
     )
     at = np.flatnonzero(found.hash_UK[0] == name)
     return int(at[0]) + 1 if len(at) else None
-
-

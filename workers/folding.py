@@ -51,7 +51,8 @@ class Touches:
         """This event is to be named by a list."""
         event = a.event
         query = event if isinstance(event, Signal) and event.cause == "query" else None
-        category = _category(event) if isinstance(event, Visit) or query else ""
+        category = _category(event) if isinstance(event, Visit) else ""
+        category = _category(query) if query else category
         key = (event.user_id, category, query.event_id if query else "")
         asked = self.open.get(key)
         if asked is None:

@@ -56,7 +56,9 @@ class Items:
             now_ms = clock() * 1000
             for record in records:
                 if caused_at := record.header("caused-at-ms"):
-                    metrics.upload_to_recommendable(max(0.0, now_ms - int(caused_at)) / 1000)
+                    metrics.upload_to_recommendable(
+                        max(0.0, now_ms - int(caused_at)) / 1000
+                    )
         return len(records)
 
     def apply(self, records: Sequence[Record]) -> None:
@@ -97,7 +99,9 @@ class Items:
             available=item.available,
             expires_at_ms=NEVER_MS if item.expires_at_ms is None else item.expires_at_ms,
             published_at_ms=(
-                record.timestamp_ms if item.published_at_ms is None else item.published_at_ms
+                record.timestamp_ms
+                if item.published_at_ms is None
+                else item.published_at_ms
             ),
         )
 
@@ -129,7 +133,9 @@ class Items:
             vectors, known = self.index.vectors(np.array([name], np.uint64))
             if known[0]:
                 row = self.catalogue.row_of[name]
-                kept = {m: column[row].copy() for m, column in self.catalogue.sketches.items()}
+                kept = {
+                    m: column[row].copy() for m, column in self.catalogue.sketches.items()
+                }
                 self.arrived[name] = (
                     vectors[0].copy(), {m: v for m, v in kept.items() if v.any()}
                 )  # fmt: skip

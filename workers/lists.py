@@ -133,7 +133,10 @@ class Lists:
         return np.array(kept, np.uint64)
 
     def _search(
-        self, asked: Sequence[Asked], wanted: Sequence[Wanted], vector_UD: NDArray[np.float32]
+        self,
+        asked: Sequence[Asked],
+        wanted: Sequence[Wanted],
+        vector_UD: NDArray[np.float32],
     ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
         """K candidates a list; rows with nothing to search by find nothing. What was shown
         without an answer is tired: its score falls, and others may pass it."""
@@ -201,7 +204,9 @@ class Lists:
 def _unit(vector_UD: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length one; zero rows stay zero."""
     length_U = np.linalg.norm(vector_UD, axis=1, keepdims=True)
-    return np.divide(vector_UD, length_U, out=np.zeros_like(vector_UD), where=length_U > 0)
+    unit_UD: NDArray[np.float32] = np.zeros_like(vector_UD)
+    np.divide(vector_UD, length_U, out=unit_UD, where=length_U > 0)
+    return unit_UD
 
 
 def _source(row: Sequence[Place]) -> str:

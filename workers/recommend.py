@@ -83,7 +83,9 @@ def run(
     worker.users.save()
 
 
-def answer(worker: Worker, records: Sequence[Record], *, clock: Callable[[], float]) -> None:
+def answer(
+    worker: Worker, records: Sequence[Record], *, clock: Callable[[], float]
+) -> None:
     """One batch of events in, one list for everyone touched out."""
     if not records:
         return

@@ -35,7 +35,9 @@ MODEL = "content-1"
 
 def recommend(config: Config) -> int:
     """Run a recommend worker until SIGTERM or SIGINT."""
-    return _guarded(config, "recommend", lambda stop, stack: _recommend(config, stop, stack))
+    return _guarded(
+        config, "recommend", lambda stop, stack: _recommend(config, stop, stack)
+    )
 
 
 def _recommend(config: Config, stop: threading.Event, stack: ExitStack) -> None:

@@ -174,7 +174,11 @@ class Users:
             self.nbytes += held.nbytes
         for record in records:
             at = self.owned[record.partition]
-            at.next_offset, at.newest_ms, at.moved = record.offset + 1, record.timestamp_ms, True
+            at.next_offset, at.newest_ms, at.moved = (
+                record.offset + 1,
+                record.timestamp_ms,
+                True,
+            )
         self._evict()
 
     def unlisted(self, next_offsets: dict[int, int]) -> dict[Partition, int]:
