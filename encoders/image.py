@@ -215,7 +215,8 @@ def average_activation(mean_C: Tensor, spread_C: Tensor) -> Tensor:
     def above(level: float) -> Tensor:  # E[max(x - level, 0)]
         z_C = (mean_C - level) / spread_C
         density_C = torch.exp(-z_C.square() / 2) / math.sqrt(2 * math.pi)
-        return spread_C * (z_C * torch.special.ndtr(z_C) + density_C)
+        above_C: Tensor = spread_C * (z_C * torch.special.ndtr(z_C) + density_C)
+        return above_C
 
     return above(0.0) - above(6.0)
 

