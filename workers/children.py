@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -102,6 +102,23 @@ def ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def stopped_in_peace() -> Iterator[ExitStack]:
+    """A stack of what is to be stopped. It is closed on the way out, whatever the reason, and
+    a second Ctrl-C does not leave half of it running."""
+    stack = ExitStack()
+    try:
+        yield stack
+    finally:
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, signal.SIG_IGN) for number in signals]
+        try:
+            stack.close()
+        finally:
+            for number, handler in zip(signals, before, strict=True):
+                signal.signal(number, handler)
 
 
 def clean_env(settings: Mapping[str, str]) -> dict[str, str]:
