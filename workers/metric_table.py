@@ -5,7 +5,9 @@ docs/metrics.md. Labels have closed sets of values: never an id of a user, item 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from workers.media_limits import MediaReason
 
 PREFIX = "streamrec_"
 OTHER = "other"
@@ -66,15 +68,11 @@ EVENT_TYPES = (
 OUTCOMES = (
     "accepted", "duplicate", "erased", "ignored", "refused", "replayed", "withdrawn", OTHER,
 )  # fmt: skip
+MEDIA_REASONS = (*get_args(MediaReason), "wrong_width", OTHER)
 REASONS = (
     "unreadable", "missing_field", "wrong_field", "unknown_type", "unknown_kind", "bad_id",
     "non_finite", "too_deep", "null_value", "wrong_key", "wrong_partition", "wrong_width",
-    "from_the_future", "too_late_to_undo", "no_content", "too_large", "not_allowed", "fetch_failed", "not_found",
-    "wrong_hash", "undecodable", "unsupported", "timed_out", "store_refused", OTHER,
-)  # fmt: skip
-MEDIA_REASONS = (
-    "no_content", "too_large", "too_many_pixels", "too_long", "not_allowed", "fetch_failed",
-    "not_found", "wrong_hash", "undecodable", "unsupported", "timed_out", "wrong_width", OTHER,
+    "from_the_future", "too_late_to_undo", *get_args(MediaReason), OTHER,
 )  # fmt: skip
 MODALITIES = ("text", "image", "audio", "video", "sensor", OTHER)
 SOURCES = ("interest", "query", "cold", "empty", "erased", OTHER)
@@ -254,7 +252,7 @@ METRICS: tuple[Metric, ...] = (
         name="media_failures_total", kind="counter", unit="contents", roles=ENCODE,
         labels=(Label("reason", MEDIA_REASONS),),
         help="Contents that could not be used; their item goes on without them.",
-        act="not_allowed: set STREAMREC_MEDIA__ALLOW. fetch_failed: the origin is down.",
+        act="not_allowed: set STREAMREC_MEDIA__ALLOW. unreachable, too_slow: look at the origin.",
     ),
     Metric(
         name="signals_total", kind="counter", unit="signals", roles=ENCODE,
