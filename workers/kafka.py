@@ -152,6 +152,10 @@ class KafkaSource:
             behind[partition] = max(0, end - offset)
         return behind
 
+    def holds(self, partitions: Collection[Partition]) -> bool:
+        """Whether all of these are ours and have begun."""
+        return self._next.keys() >= set(partitions)
+
     def group_metadata(self) -> object:
         """Our membership, for a transaction to be refused once it is over."""
         return self._consumer.consumer_group_metadata()
@@ -348,6 +352,8 @@ class TransactionalSink:
         settles it, and the committed offsets tell it."""
         if not outbound and not next_offsets:
             return
+        if not self._source.holds(next_offsets):  # a broker asks only for membership
+            raise Restarted("the partitions are no longer ours", frozenset(next_offsets))
         deadline = time.monotonic() + self._limit_s
         try:
             self._producer.begin_transaction()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from workers import laptop_kafka
 from workers.ports import FatalError, TransientError
 
 if TYPE_CHECKING:
@@ -39,22 +38,14 @@ class ClientError(Protocol):
     def fatal(self) -> bool: ...
 
 
-def bootstrap_of(config: KafkaConfig) -> str:
-    """Where the brokers are: as configured, else the laptop Kafka that runs."""
-    if config.bootstrap:
-        return config.bootstrap
-    running = laptop_kafka.status(laptop_kafka.default_folder())
-    if running is None:
+def client_options(config: KafkaConfig, **more: Any) -> dict[str, Any]:
+    """librdkafka settings of every client; the configuration's own options have the last word."""
+    if not config.bootstrap:
         raise FatalError(
             "no Kafka: run `rec dev kafka up`, or name a broker in STREAMREC_KAFKA__BOOTSTRAP"
         )
-    return running.bootstrap
-
-
-def client_options(config: KafkaConfig, **more: Any) -> dict[str, Any]:
-    """librdkafka settings of every client; the configuration's own options have the last word."""
     ours = {
-        "bootstrap.servers": bootstrap_of(config),
+        "bootstrap.servers": config.bootstrap,
         "client.id": config.worker,
         "reconnect.backoff.max.ms": 1000,
         "socket.keepalive.enable": True,
