@@ -66,14 +66,14 @@ def _plain_url(uri: str | httpx.URL) -> httpx.URL:
         raise NotAllowed("it is not a URL") from error
     if url.scheme not in _PORTS or not url.host:
         raise NotAllowed("only file:, http: and https: are fetched")
-    if url.userinfo or "@" in url.netloc.decode("ascii"):
+    rest = text.partition("://")[2].partition("?")[0].partition("#")[0]
+    if url.userinfo or "@" in rest.partition("/")[0]:
         raise NotAllowed("it names a user")
     raw_path = url.raw_path.decode("ascii").partition("?")[0].lower()
     if "%2f" in raw_path or "%5c" in raw_path or "%25" in raw_path:
         raise NotAllowed("its path has slashes or percent signs in percent encoding")
     # httpx resolves plain dot segments by itself, so they are looked for as they were written
-    written = unquote(text.partition("://")[2].partition("?")[0].partition("#")[0])
-    if any(step in (".", "..") for step in written.split("/")):
+    if any(step in (".", "..") for step in unquote(rest).split("/")):
         raise NotAllowed("its path has dot segments")
     return url
 
