@@ -4,14 +4,20 @@ STREAMREC_KAFKA__BOOTSTRAP if it is set, otherwise the laptop Kafka of `rec dev 
 """
 
 import os
+import re
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from workers import laptop_kafka
 from workers.config import Config, load_config
-from workers.terminal import CommandError, Exit
+from workers.terminal import CommandError, Exit, hush
+
+ANSWER_S = 3.0
+_ADDRESS = re.compile(r"(?:\w+://)?\[?(?P<host>[^\]]+?)\]?:(?P<port>\d+)")
 
 
 def settings(
@@ -38,3 +44,23 @@ def settings(
 def with_bootstrap(config: Config, bootstrap: str) -> Config:
     """The same settings, on this broker."""
     return replace(config, kafka=replace(config.kafka, bootstrap=bootstrap))
+
+
+def reached(config: Config) -> Config:
+    """The same settings, if a broker listens there: a tool says so at once, where a client
+    would go on trying. From here on the clients' own talk is left out."""
+    hush()
+    for address in config.kafka.bootstrap.split(","):
+        found = _ADDRESS.fullmatch(address.strip())
+        if found is None:
+            raise CommandError(
+                f"STREAMREC_KAFKA__BOOTSTRAP: {address!r} is not host:port", Exit.USAGE
+            )
+        place = (found["host"], int(found["port"]))
+        with suppress(OSError), socket.create_connection(place, timeout=ANSWER_S):
+            return config
+    raise CommandError(
+        f"no broker listens on {config.kafka.bootstrap}: start it, or correct "
+        "STREAMREC_KAFKA__BOOTSTRAP",
+        Exit.MISSING,
+    )

@@ -45,11 +45,14 @@ def options(
 
 
 @topics.command("create")
-def topics_create(json: Json = False) -> None:
-    """Make the topics that are missing; say which differ from what they have to be."""
+def topics_create(
+    fix: Annotated[bool, typer.Option("--fix", help="Set settings that differ.")] = False,
+    json: Json = False,
+) -> None:
+    """Make what is missing; say what differs."""
     from workers.topics_report import create_topics
 
-    raise typer.Exit(create_topics(as_json=json))
+    raise typer.Exit(create_topics(as_json=json, fix=fix))
 
 
 @app.command()
@@ -65,7 +68,10 @@ def produce(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Send records, one JSON map a line; topic and key follow from each record."""
+    """Send records, one JSON map a line.
+
+    Topic and key follow from each record. {"withdraw": "item id"} takes an item back.
+    """
     from workers.produce import Production, produce_lines
 
     production = Production(
@@ -87,7 +93,7 @@ def watch(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show lists as they arrive, with the items' titles."""
+    """Show lists as they arrive, with titles."""
     from workers.watch import Watch, watch_lists
 
     if bool(user) == everyone:
@@ -105,7 +111,7 @@ def why(
     url: Url = "",
     json: Json = False,
 ) -> None:
-    """Why this item is, or is not, in this user's list; asked of the running workers."""
+    """Why an item is in a user's list, or is not."""
     from workers.ask import why as answer
 
     raise typer.Exit(answer(user, item, url=url, as_json=json))
@@ -113,7 +119,7 @@ def why(
 
 @app.command("user")
 def about_user(user: User, url: Url = "", json: Json = False) -> None:
-    """What is known of a user, in words; asked of the running workers."""
+    """What is known of a user, in words."""
     from workers.ask import user as answer
 
     raise typer.Exit(answer(user, url=url, as_json=json))

@@ -17,7 +17,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON value, for programs
 
 @kafka.command("up")
 def kafka_up(folder: Folder = None, port: int = 0, json: Json = False) -> None:
-    """Start it, or find it running. Workers and commands take it by themselves."""
+    """Start it, or find it running."""
     from workers.development import kafka_up as up
 
     raise typer.Exit(up(folder, port=port or None, as_json=json))
@@ -33,7 +33,7 @@ def kafka_down(folder: Folder = None, json: Json = False) -> None:
 
 @kafka.command("status")
 def kafka_status(folder: Folder = None, json: Json = False) -> None:
-    """Whether it runs, and where. Exit code 1 if it does not."""
+    """Whether it runs (exit code 1: no)."""
     from workers.development import kafka_status as status
 
     raise typer.Exit(status(folder, as_json=json))
@@ -56,7 +56,11 @@ def dev_docs() -> None:
 
 
 def doctor(json: Json = False) -> None:
-    """Say what is wrong with broker, topics, store, models, clock and workers, and what to do."""
+    """Say what is wrong here, and what to do.
+
+    Looks at the settings, the broker and its clock, topics, store, models, the laptop Kafka
+    and the workers that run here. Exit code 1 if something fails.
+    """
     from workers.doctor import examine
 
     raise typer.Exit(examine(as_json=json))
@@ -65,7 +69,10 @@ def doctor(json: Json = False) -> None:
 def rebuild(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Forget the users in the store, so that the next start folds the log afresh."""
+    """Forget all users, to fold the log afresh.
+
+    Refuses while workers run here. Nobody gets a second list for what was answered before.
+    """
     from workers.rebuild import rebuild as forget
 
     raise typer.Exit(forget(yes=yes))
@@ -89,7 +96,11 @@ def demo(
         bool, typer.Option("--keep", help="Leave the folder at the end.")
     ] = False,
 ) -> None:
-    """From nothing to three people's lists: a Kafka, workers, and real ratings of real films."""
+    """From nothing to three people's lists.
+
+    Starts a Kafka and workers in a folder of its own, streams real people's ratings of real
+    films (MovieLens-100k), and stops everything at the end.
+    """
     from workers.demo import Demo, run
 
     wanted = Demo(

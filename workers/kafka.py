@@ -70,7 +70,7 @@ class KafkaSource:
     ) -> None:
         """Joins `group`. `before_revoke` is called, inside `poll`, with partitions that are
         about to be handed over and can still be committed; what it raises, `poll` raises."""
-        self.group = group
+        self.group, self.worker = group, config.worker
         self.errors: Counter[str] = Counter()
         self._config = config
         self._cooperative = assignor == "cooperative-sticky"
@@ -618,7 +618,8 @@ class KafkaTable:
 
 
 class KafkaTail:
-    """What is written to topics from now on, or from their start; committed, no group."""
+    """What is written to topics from now on, or from their start; committed, no group.
+    `starts`: the first offset that each partition still had at opening."""
 
     def __init__(
         self, config: KafkaConfig, *, topics: Sequence[str], from_start: bool = False
@@ -632,11 +633,9 @@ class KafkaTail:
             for number in _numbers(self._consumer, topic, config)
         ]
         bounds = _bounds(self._consumer, partitions, config)
-        self._consumer.assign(
-            _positions(
-                {at: first if from_start else end for at, (first, end) in bounds.items()}
-            )
-        )
+        self.starts = {at: first for at, (first, _) in bounds.items()}
+        ends = {at: end for at, (_, end) in bounds.items()}
+        self._consumer.assign(_positions(self.starts if from_start else ends))
 
     def refresh(self, *, limit: int, timeout_s: float) -> list[Record]:
         """The next records, waiting at most so long for the first."""

@@ -56,3 +56,15 @@ def say_json(value: Any) -> None:
 def complain(message: str) -> None:
     """One line on stderr."""
     sys.stderr.write(f"rec: {' '.join(message.split())}\n")
+
+
+def hush() -> None:
+    """Clients that try again say so in the logs of workers. A tool's answer is its own."""
+    import logging
+
+    import structlog
+
+    if not wanted["debug"]:
+        logging.getLogger("streamrec").setLevel(logging.CRITICAL)
+        silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
+        structlog.configure(wrapper_class=silent)
