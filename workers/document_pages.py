@@ -27,7 +27,7 @@ def metrics_page() -> str:
         "sets, and a value outside its set is counted as `other`. No label ever holds the id "
         "of a user, an item or an event."),
         "A gauge that was never set is absent: absent means unknown, and 0 means 0.",
-        _table(
+        table(
             ("metric", "kind", "shown by", "is"),
             (
                 (f"[`{series(m)}`](#{series(m)})", m.kind, ", ".join(m.roles), m.help)
@@ -84,9 +84,7 @@ def _section(name: str, section: type[msgspec.Struct]) -> str:
         for field in msgspec.structs.fields(section)
     ]
     about = inspect.cleandoc(section.__doc__ or "").replace("\n", " ")
-    return f"## {name}\n\n{about}\n\n" + _table(
-        ("variable", "value", "default", "is"), rows
-    )
+    return f"## {name}\n\n{about}\n\n" + table(("variable", "value", "default", "is"), rows)
 
 
 def sentences(section: type[msgspec.Struct]) -> dict[str, str]:
@@ -142,7 +140,8 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     return f"`{text}`"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     lines += [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
