@@ -91,8 +91,9 @@ def _modalities(
         which = np.where(alike > best, at, which)
         best = np.maximum(best, alike)
     which[(rows_UKR < 0) | (rows_UK < 0)[:, :, None]] = 0
-    rows: list[list[list[int]]] = which.tolist()
-    return [[[names[m] for m in place] for place in row] for row in rows]
+    named_UKR: NDArray[np.str_] = np.array(names)[which]
+    modalities: list[list[list[str]]] = named_UKR.tolist()
+    return modalities
 
 
 def _rows(catalogue: Catalogue, names: NDArray[np.uint64]) -> NDArray[np.int64]:

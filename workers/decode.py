@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas import DecodeError, Event, Interaction, Signal, decode, refused
+from workers.config import RecommendConfig
 from workers.ports import Headers, Outbound, Record
 
 NEEDS_VALUE = ("rating", "dwell")
@@ -21,29 +22,22 @@ class Accepted:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """How far an event's time may lead the broker's."""
-
-    clamp_ms: int
-    refuse_ms: int
-
-
 def decode_events(
-    records: Sequence[Record], *, width: int, clock: Clock
+    records: Sequence[Record], *, width: int, config: RecommendConfig
 ) -> tuple[list[Accepted], list[tuple[Record, DecodeError]]]:
-    """Split records into events and refusals, order kept."""
+    """Split records into events and refusals, order kept. Times that lead the broker's too
+    far are clamped to it, or refused."""
     accepted: list[Accepted] = []
     rejected: list[tuple[Record, DecodeError]] = []
     for record in records:
         try:
-            accepted.append(_decode(record, width, clock))
+            accepted.append(_decode(record, width, config))
         except DecodeError as error:
             rejected.append((record, error))
     return accepted, rejected
 
 
-def _decode(record: Record, width: int, clock: Clock) -> Accepted:
+def _decode(record: Record, width: int, config: RecommendConfig) -> Accepted:
     if record.value is None:
         raise refused(
             "null_value", "value", None, "events are never withdrawn; send an undo"
@@ -52,7 +46,7 @@ def _decode(record: Record, width: int, clock: Clock) -> Accepted:
     check_key(record, "user_id", event.user_id)
     at_ms = event.at_ms
     ahead_ms = at_ms - record.timestamp_ms
-    if ahead_ms > clock.refuse_ms:
+    if ahead_ms > config.future_refuse_ms:
         raise refused(
             "from_the_future", "at_ms", at_ms, "send milliseconds since the epoch"
         )
@@ -62,7 +56,7 @@ def _decode(record: Record, width: int, clock: Clock) -> Accepted:
     elif isinstance(event, Signal) and event.vector is not None:
         check_vector("vector", event.vector, width)
     return Accepted(
-        record, event, record.timestamp_ms if ahead_ms > clock.clamp_ms else at_ms
+        record, event, record.timestamp_ms if ahead_ms > config.future_clamp_ms else at_ms
     )
 
 

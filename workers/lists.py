@@ -157,7 +157,9 @@ class Lists:
         if tired:
             for u, names in enumerate(shown):
                 times = (hash_UK[u][:, None] == names[None, :]).sum(axis=1)
-                score_UK[u] -= np.abs(score_UK[u]) * (1 - self.config.fatigue**times)
+                again = np.flatnonzero(times)
+                loss = 1 - self.config.fatigue ** times[again]
+                score_UK[u, again] -= np.abs(score_UK[u, again]) * loss
             order = np.argsort(-score_UK, axis=1, kind="stable")
             hash_UK = np.take_along_axis(hash_UK, order, axis=1)
             score_UK = np.take_along_axis(score_UK, order, axis=1)

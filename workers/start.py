@@ -17,13 +17,13 @@ from encoders.fusion import fusion_version
 from ranking.catalogue import Catalogue
 from workers import http, logs, metrics
 from workers.config import Config, topic
-from workers.decode import Clock
 from workers.health import Health, Questions
 from workers.items import Items
 from workers.kafka import KafkaSource, KafkaTable, TransactionalSink
 from workers.lists import RANKER, Lists
+from workers.member import Worker
 from workers.ports import FatalError, Partition, Restarted, TransientError
-from workers.recommend import Worker, run
+from workers.recommend import run
 from workers.stores import open_item_index, open_user_store
 from workers.topics import topic_ids
 from workers.users import Users
@@ -106,11 +106,8 @@ def assemble(
         users=users,
         items=items,
         lists=lists,
-        clock=Clock(config.recommend.future_clamp_ms, config.recommend.future_refuse_ms),
+        config=config.recommend,
         dead_letters=topic(kafka, "dead-letters"),
-        batch=config.recommend.batch,
-        save_every_s=config.recommend.save_every_s,
-        save_users=config.recommend.save_users,
         health=health,
         questions=questions,
         report=lambda: _report(source, users, events),
