@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
 
 import structlog
 import torch
@@ -21,6 +22,7 @@ from workers.health import Health, Questions
 from workers.items import Items
 from workers.kafka import KafkaSource, KafkaTable, TransactionalSink
 from workers.lists import RANKER, Lists
+from workers.measured import MeasuredSink, MeasuredStore
 from workers.member import Worker
 from workers.ports import FatalError, Partition, Restarted, TransientError
 from workers.recommend import run
@@ -63,7 +65,7 @@ def assemble(
     encoder, law = fusion_version(config.encoders), config.law.law()
     events = topic(kafka, "events")
     users = Users(
-        store=open_user_store(config, width=width),
+        store=MeasuredStore(open_user_store(config, width=width)),
         law=law,
         topic=events,
         topic_id=topic_ids(kafka, [events])[events],
@@ -98,11 +100,18 @@ def assemble(
     sink = TransactionalSink(kafka, source)
     stack.callback(sink.close)
     metrics.info(
-        encoder=encoder, model=MODEL, ranker=RANKER, law=law.digest, torch=torch.__version__
+        encoder=encoder,
+        model=MODEL,
+        ranker=RANKER,
+        law=law.digest,
+        store=config.qdrant.url or "embedded",
+        index=type(items.index).__name__,
+        version=version("streamrec"),
+        torch=torch.__version__,
     )
     return Worker(
         source=source,
-        sink=sink,
+        sink=MeasuredSink(sink),
         users=users,
         items=items,
         lists=lists,
