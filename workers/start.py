@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 import structlog
 import torch
@@ -23,6 +24,7 @@ from workers.items import Items
 from workers.kafka import KafkaSource, KafkaTable, TransactionalSink
 from workers.lists import RANKER, Lists
 from workers.measured import MeasuredSink, MeasuredStore
+from workers.metric_table import Role
 from workers.member import Worker
 from workers.ports import FatalError, Partition, Restarted, TransientError
 from workers.recommend import run
@@ -104,7 +106,7 @@ def assemble(
         model=MODEL,
         ranker=RANKER,
         law=law.digest,
-        store=config.qdrant.url or "embedded",
+        store=urlsplit(config.qdrant.url).hostname or config.qdrant.url or "embedded",
         index=type(items.index).__name__,
         version=version("streamrec"),
         torch=torch.__version__,
@@ -147,7 +149,7 @@ def _report(source: KafkaSource, users: Users, events: str) -> None:
 
 
 def _guarded(
-    config: Config, role: metrics.Role, work: Callable[[threading.Event, ExitStack], None]
+    config: Config, role: Role, work: Callable[[threading.Event, ExitStack], None]
 ) -> int:
     """Signals and fates: the only place where everything is caught."""
     logs.configure(config.log, role=role, worker=config.kafka.worker)
