@@ -24,8 +24,8 @@ from workers.items import Items
 from workers.kafka import KafkaSource, KafkaTable, TransactionalSink
 from workers.lists import RANKER, Lists
 from workers.measured import MeasuredSink, MeasuredStore
-from workers.metric_table import Role
 from workers.member import Worker
+from workers.metric_table import Role
 from workers.ports import FatalError, Partition, Restarted, TransientError
 from workers.recommend import run
 from workers.stores import open_item_index, open_user_store
