@@ -15,10 +15,15 @@ import msgspec
 from schemas.records import TYPES, Record
 
 Encoding = Literal["msgpack", "json"]
-CONTENT_TYPES: dict[Encoding, str] = {"msgpack": "application/msgpack", "json": "application/json"}
+CONTENT_TYPES: dict[Encoding, str] = {
+    "msgpack": "application/msgpack",
+    "json": "application/json",
+}
 MAX_DEPTH = 16
 MAX_ID_BYTES = 256
-_NOT_A_CONTAINER = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF))
+_NOT_A_CONTAINER = bytes(
+    b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF)
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _IDS = ("event_id", "user_id", "item_id", "media_id", "undoes", "of", "name")
 
@@ -41,7 +46,11 @@ def encoding_of(value: bytes, content_type: str | None = None) -> Encoding:
             return "msgpack"
         if "json" in content_type:
             return "json"
-    return "json" if value[:1] in (b"{", b" ", b"\n", b"\r", b"\t", b"[", b"\xef") else "msgpack"
+    return (
+        "json"
+        if value[:1] in (b"{", b" ", b"\n", b"\r", b"\t", b"[", b"\xef")
+        else "msgpack"
+    )
 
 
 def encode(record: Record, encoding: Encoding = "msgpack") -> bytes:
@@ -85,7 +94,9 @@ def _check(record: Any) -> None:
 
 def _check_id(name: str, value: str) -> None:
     if len(value) * 4 > MAX_ID_BYTES and len(value.encode()) > MAX_ID_BYTES:
-        raise _bad("bad_id", name, value, f"an id has at most {MAX_ID_BYTES} bytes of UTF-8")
+        raise _bad(
+            "bad_id", name, value, f"an id has at most {MAX_ID_BYTES} bytes of UTF-8"
+        )
     if not value.isprintable() and _CONTROL.search(value):
         raise _bad("bad_id", name, value, "an id has no control characters")
 
@@ -144,7 +155,9 @@ _PATH = re.compile(r" - at `(?:key in )?\$?\.?(.*)`$")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 
 
-def _explained(role: str, value: bytes, encoding: Encoding, error: Exception) -> DecodeError:
+def _explained(
+    role: str, value: bytes, encoding: Encoding, error: Exception
+) -> DecodeError:
     """The library's error as ours: which field, how its value begins, what to do."""
     text = str(error)
     found = _PATH.search(text)

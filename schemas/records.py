@@ -47,7 +47,12 @@ class Undone(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Interaction(
-    Struct, frozen=True, kw_only=True, omit_defaults=True, tag="interaction", tag_field="type"
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag="interaction",
+    tag_field="type",
 ):
     """A user touched an item. `value`: stars for a rating, seconds for a dwell."""
 
@@ -63,7 +68,9 @@ class Interaction(
     context: Tree = {}
 
 
-class Undo(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="undo", tag_field="type"):
+class Undo(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, tag="undo", tag_field="type"
+):
     """Takes one earlier (or later) event of the same user back."""
 
     event_id: Id
@@ -128,7 +135,9 @@ class Signal(
     context: Tree = {}
 
 
-class Item(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="item", tag_field="type"):
+class Item(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, tag="item", tag_field="type"
+):
     """A thing that can be recommended. A null record withdraws it."""
 
     item_id: Id
@@ -177,7 +186,12 @@ class Slot(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ItemVectors(
-    Struct, frozen=True, kw_only=True, omit_defaults=True, tag="item_vectors", tag_field="type"
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag="item_vectors",
+    tag_field="type",
 ):
     """All vectors of an item. `slots` are in force; `shadowed` are older ones of the other
     origin, which come back if the newer is dropped. `put` and `withdrawn_by` are the
@@ -227,7 +241,12 @@ class Slate(Struct, frozen=True, kw_only=True, tag="slate", tag_field="type"):
 
 
 class TrendTable(
-    Struct, frozen=True, kw_only=True, omit_defaults=True, tag="trend_table", tag_field="type"
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag="trend_table",
+    tag_field="type",
 ):
     """A chunk of a named table of (key, value) rows: what is popular, what follows what."""
 
@@ -239,7 +258,12 @@ class TrendTable(
 
 
 class ModelCard(
-    Struct, frozen=True, kw_only=True, omit_defaults=True, tag="model_card", tag_field="type"
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag="model_card",
+    tag_field="type",
 ):
     """Where a trained model is, and how to know that it is the right one."""
 
@@ -267,4 +291,3 @@ TYPES: dict[str, tuple[type[Struct], ...]] = {
     "models": (ModelCard,),
 }
 """The record types of each topic, by the topic's role (its name without prefix and version)."""
-

@@ -44,7 +44,9 @@ def oracle(events: Sequence[Event], law: Law) -> Oracle:
                 continue
             half_life = law.half_life_ms[HALF_LIVES.index(kind.half_life)]
             weight = law.weight(CODES[event.kind], event.value)
-            mass[hash64(event.item_id)] += weight * 2.0 ** ((event.at_ms - as_of) / half_life)
+            mass[hash64(event.item_id)] += weight * 2.0 ** (
+                (event.at_ms - as_of) / half_life
+            )
             if kind.seen:
                 out.seen.add(hash64(event.item_id))
         elif isinstance(event, Signal) and event.of not in undone and event.vector:
@@ -54,7 +56,9 @@ def oracle(events: Sequence[Event], law: Law) -> Oracle:
     return out
 
 
-def interest_of(found: Oracle, vectors: Mapping[int, np.ndarray], encoder: str) -> np.ndarray:  # type: ignore[type-arg]
+def interest_of(
+    found: Oracle, vectors: Mapping[int, np.ndarray], encoder: str
+) -> np.ndarray:  # type: ignore[type-arg]
     """The interest by the definition, of length one (zero where nothing is known)."""
     width = len(next(iter(vectors.values())))
     total = np.zeros(width)
@@ -66,5 +70,3 @@ def interest_of(found: Oracle, vectors: Mapping[int, np.ndarray], encoder: str) 
             total += mass * np.frombuffer(vector, "<f4").astype(np.float64)
     length = np.linalg.norm(total)
     return total / length if length else total
-
-

@@ -29,7 +29,9 @@ VECTORS = {
 }
 
 
-def folded(events: Sequence[Event], law: Law = LAW, state: UserState | None = None) -> UserState:
+def folded(
+    events: Sequence[Event], law: Law = LAW, state: UserState | None = None
+) -> UserState:
     state = state or new_state(law)
     for event in events:
         fold(state, event, offset=state.applied + 1, at_ms=event.at_ms)
@@ -39,7 +41,9 @@ def folded(events: Sequence[Event], law: Law = LAW, state: UserState | None = No
 def vectors_of(hashes: Any) -> tuple[torch.Tensor, torch.Tensor]:
     rows = [VECTORS.get(int(h), np.zeros(WIDTH, np.float32)) for h in hashes]
     known = [int(h) in VECTORS for h in hashes]
-    return torch.from_numpy(np.array(rows, np.float32).reshape(-1, WIDTH)), torch.tensor(known)
+    return torch.from_numpy(np.array(rows, np.float32).reshape(-1, WIDTH)), torch.tensor(
+        known
+    )
 
 
 def interest_unit(state: UserState) -> Any:
@@ -209,7 +213,10 @@ def test_old_tastes_do_not_underflow():
 
 def test_an_undone_newcomer_leaves_no_residue_on_an_old_taste():
     old = [click("e1", kind="view", at_ms=NOW - 90 * DAY_MS)]
-    new = [click("e2", "i2", kind="view"), Undo(event_id="x", user_id="u", undoes="e2", at_ms=NOW)]
+    new = [
+        click("e2", "i2", kind="view"),
+        Undo(event_id="x", user_id="u", undoes="e2", at_ms=NOW),
+    ]
     state = folded(old + new)
     np.testing.assert_allclose(interest_unit(state), unit(VECTORS[hash64("i1")]), atol=1e-5)
 
