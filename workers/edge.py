@@ -7,9 +7,6 @@ embedded store). The engine holds Python's global lock while it works, so work g
 in portions.
 """
 
-import fcntl
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -19,6 +16,7 @@ import numpy as np
 import qdrant_edge as edge
 from numpy.typing import NDArray
 
+from workers.edge_folder import Folder
 from workers.points import (
     CATEGORIES,
     CONTENT,
@@ -35,7 +33,7 @@ from workers.points import (
     user_of,
     user_payload,
 )
-from workers.ports import Ask, FatalError, Found, IndexedItem, Progress, StoredUser
+from workers.ports import Ask, Found, IndexedItem, Progress, StoredUser
 from workers.recent import RecentVectors, ranked
 
 PORTION = 1000
@@ -48,7 +46,7 @@ class EdgeUserStore:
     what is stored and then writing is as good as a condition (and a third faster)."""
 
     def __init__(self, path: str | Path, *, width: int) -> None:
-        self._folder = _Folder(Path(path), "users")
+        self._folder = Folder(Path(path), "users")
         self._users = self._folder.open("users", {INTEREST: width})
         self._progress = self._folder.open("progress", {TURN: 1})
         self._turn = Lock()
@@ -84,7 +82,7 @@ class EdgeUserStore:
         )
         stored = {str(record.id): applied_of(record.payload) for record in records}
         points = [
-            _point(user.point_id, INTEREST, user.interest, user_payload(user))
+            _point(user.point_id, INTEREST, user.interest.tolist(), user_payload(user))
             for user in users
             if user.point_id not in stored or ahead(user, stored[user.point_id])
         ]
@@ -122,7 +120,7 @@ class EdgeItemIndex:
     for minutes). A projection of the log: what a crash takes comes back from there."""
 
     def __init__(self, path: str | Path, *, width: int) -> None:
-        self._folder = _Folder(Path(path), "items")
+        self._folder = Folder(Path(path), "items")
         self._items = self._folder.open("items", {CONTENT: width})
         for key, schema in (
             (LISTED_UNTIL, edge.PayloadSchemaType.Integer),
@@ -141,7 +139,7 @@ class EdgeItemIndex:
         for start in range(0, len(latest), PORTION):
             portion = latest[start : start + PORTION]
             points = [
-                _point(item.hash, CONTENT, item.vector, item_payload(item))
+                _point(item.hash, CONTENT, item.vector.tolist(), item_payload(item))
                 for item in portion
             ]
             self._update(
@@ -208,62 +206,3 @@ def _listed(as_of_ms: int, category: str, exclude: NDArray[np.uint64]) -> Any:
         must.append(edge.FieldCondition(CATEGORIES, match=edge.MatchValue(category)))
     seen = set(exclude.tolist())
     return edge.Filter(must=must, must_not=[edge.HasIdCondition(seen)] if seen else None)
-
-
-class _Folder:
-    """Shards in one folder, under one lock that ends with the process."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._shards: list[Any] = []
-        self._lock = os.open(path / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise FatalError(
-                f"another worker has the store in {path} open: give each worker its own name "
-                "by STREAMREC_KAFKA__WORKER"
-            ) from None
-
-    def open(self, name: str, widths: dict[str, int]) -> Any:
-        """The shard of this name, made where it is missing."""
-        config = edge.EdgeConfig(
-            vectors={
-                vector: edge.EdgeVectorParams(size=width, distance=edge.Distance.Dot)
-                for vector, width in widths.items()
-            },
-            # Points stay where they are written; a graph over them would serve nobody.
-            optimizers=edge.EdgeOptimizersConfig(indexing_threshold=1 << 40),
-        )
-        path = self._path / name
-        if not path.exists():
-            self._make(path, config)
-        try:
-            shard = edge.EdgeShard.load(str(path), config)
-        except Exception as error:
-            self.close()
-            raise FatalError(
-                f"the store in {path} can't be opened ({error}). If the width of vectors was "
-                "changed, name another folder by STREAMREC_QDRANT__PATH; it fills from the log"
-            ) from error
-        self._shards.append(shard)
-        return shard
-
-    def _make(self, path: Path, config: Any) -> None:
-        """Made aside and renamed: a process killed here leaves no half of a shard."""
-        aside = path.with_suffix(".new")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        edge.EdgeShard.create(str(aside), config).close()
-        aside.rename(path)
-
-    def close(self) -> None:
-        for shard in self._shards:
-            shard.flush()
-            shard.close()
-        self._shards.clear()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
