@@ -61,8 +61,8 @@ def run(demo: Demo) -> int:
     heading(
         out, "Real people's ratings of real films, through a real Kafka, on this machine"
     )
-    data = read(fetch(cache=CACHE, wheel=demo.wheel))
     folder = demo_system.empty(demo.folder)
+    data = read(fetch(cache=CACHE, wheel=demo.wheel))
     try:
         with children.ended_by_sigterm(), children.stopped_in_peace() as stack:
             stage = set_up(demo, data, folder, out, stack)
