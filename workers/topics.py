@@ -90,7 +90,8 @@ def check_topics(config: KafkaConfig, *, keep_events: bool) -> list[TopicReport]
 def topic_ids(config: KafkaConfig, topics: Sequence[str]) -> dict[str, str]:
     """The id that the broker gave each topic: another one after it was deleted and made
     again, whatever its name."""
-    answers = _admin(config).describe_topics(TopicCollection(list(topics)))
+    admin = _admin(config)  # its answers end with it
+    answers = admin.describe_topics(TopicCollection(list(topics)))
     ids = {name: str(_answer(answer, config).topic_id) for name, answer in answers.items()}
     if TOO_OLD in ids.values():
         raise FatalError("Kafka: the broker knows no topic ids: use Kafka 2.8 or newer")
