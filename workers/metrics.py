@@ -133,6 +133,8 @@ def set_worker(role: Role) -> None:
         if metric.kind == "counter" and len(metric.labels) == 1:
             for value in metric.labels[0].values:
                 _child(metric.name, value)
+        elif metric.kind == "counter" and metric.labels:
+            _child(metric.name, *(label.values[-1] for label in metric.labels))
     _gauges.metrics = tuple(metric for metric in mine if metric.kind in ("gauge", "info"))
     registry.register(_gauges)
     _registry = registry
