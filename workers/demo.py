@@ -94,7 +94,7 @@ def set_up(
     create_topics(as_json=False, config=config)
     running = demo_system.start_workers(folder, settings, stack)
     out.print(
-        f"one encode and one recommend worker are starting; their logs are in {folder}"
+        f"one encode and one recommend worker are starting; their logs are in {demo.folder}"
     )
     return open_stage(config, running, stack)
 

@@ -76,34 +76,29 @@ def list_table(
     limit: int = 10,
     mark: str = "",
 ) -> Table:
-    """Places, titles, scores and reasons. `because` names something of the past; `mark` is an
-    item that is to be seen at once."""
-    table = Table(box=None, padding=(0, 1), show_header=False)
-    table.add_column(justify="right", style="dim")
-    table.add_column(overflow="ellipsis", no_wrap=True, ratio=2)
-    table.add_column(justify="right", style="dim")
-    table.add_column(overflow="ellipsis", no_wrap=True, ratio=3, style="dim")
-    table.expand = True
+    """Places, titles and the first reason. `because` names something of the past; `mark` is
+    an item that is to be seen at once."""
+    table = Table(box=None, padding=(0, 1), show_header=False, expand=True)
+    table.add_column(justify="right", style="dim", width=2)
+    table.add_column(overflow="ellipsis", no_wrap=True, ratio=5)
+    table.add_column(overflow="ellipsis", no_wrap=True, ratio=6, style="dim")
     for item in slate.items[:limit]:
         style = "bold green" if item.item_id == mark else "bold"
-        table.add_row(
-            str(item.rank),
-            Text(title(item.item_id), style=style),
-            f"{item.score:.2f}",
-            Text(in_words(item, because)),
-        )
+        place = Text(title(item.item_id), style=style)
+        table.add_row(str(item.rank), place, Text(in_words(item, because)))
     if not slate.items:
-        table.add_row("", "an empty list", "", "")
+        table.add_row("", "an empty list", "")
     return table
 
 
 def in_words(item: SlateItem, because: Callable[[str], str]) -> str:
-    """Why an item is in a list, in a sentence."""
+    """Why an item is in a list: the weightiest reason, in a sentence."""
+    source = SOURCES.get(item.source, item.source)
     if not item.reasons:
-        return SOURCES.get(item.source, item.source)
-    said = [
-        f"{because(r.because)} ({f'{r.modality} ' if r.modality else ''}{r.weight:.2f})"
-        for r in item.reasons
-    ]
-    asked = "asked for, and " if item.source == "query" else ""
-    return f"{asked}because you rated {', '.join(said)}"
+        return source
+    first = item.reasons[0]
+    modality = f"{first.modality} " if first.modality else ""
+    asked = f"{source}, and " if item.source == "query" else ""
+    return (
+        f"{asked}because you rated {because(first.because)} ({modality}{first.weight:.2f})"
+    )

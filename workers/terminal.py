@@ -1,12 +1,17 @@
 """How a command speaks: exit codes, errors of one line, tables or JSON."""
 
 import json
+import os
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+WIDTH = 110
+"""Columns where nobody says how many there are: in a file, in CI."""
 
 
 class Exit(IntEnum):
@@ -44,7 +49,9 @@ def console(*, stderr: bool = False) -> "Console":
     """Where people read: colours and progress only on a terminal."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH
+    return Console(stderr=stderr, highlight=False, width=width)
 
 
 def say_json(value: Any) -> None:
