@@ -70,7 +70,7 @@ def reasons(
             for place in zip(*row, strict=True)
         ]
         for row in zip(
-            because_UKR.tolist(), weight_UKR.round(4).tolist(), alike_UKR, strict=True
+            because_UKR.tolist(), weight_UKR.astype(np.float64).round(4).tolist(), alike_UKR, strict=True
         )
     ]
 

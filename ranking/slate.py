@@ -48,7 +48,7 @@ def places(
     filler = Filler(catalogue, share=fresh_share)
     lists = []
     for row, names, scores in zip(
-        wanted, hash_UK.tolist(), score_UK.round(6).tolist(), strict=True
+        wanted, hash_UK.tolist(), score_UK.astype(np.float64).round(6).tolist(), strict=True
     ):
         found = [
             Place(name, score, row.source)

@@ -50,7 +50,9 @@ class Process:
     def get(self, path: str) -> tuple[int, bytes]:
         """An answer of its HTTP port; status 0 while there is none."""
         try:
-            said = json.loads((self.folder / f"var/http/{self.role}-{self.name}.json").read_text())
+            said = json.loads(
+                (self.folder / f"var/http/{self.role}-{self.name}.json").read_text()
+            )
             if said["pid"] != self.child.pid:
                 return 0, b""
             with urllib.request.urlopen(said["url"] + path, timeout=10) as answer:
@@ -100,7 +102,11 @@ class Spine:
         self.config = self.settings("worker-0")
         create_topics(self.config.kafka, keep_events=True)
         self.producer = Producer(
-            {"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random", "linger.ms": 1}
+            {
+                "bootstrap.servers": self.bootstrap,
+                "partitioner": "murmur2_random",
+                "linger.ms": 1,
+            }
         )
 
     def env(self, name: str, **more: str) -> dict[str, str]:
@@ -151,11 +157,17 @@ class Spine:
 
     def catalogue(self, names: Iterable[str], **more: Any) -> None:
         """Items with ready vectors, as an encode worker of this width would write them."""
+        width = self.config.encoders.width
+        space = fusion_version(self.config.encoders)
         for name in names:
-            data = vector_of(name).tobytes()
+            data = vector_of(name, width).tobytes()
             slot = Slot(vector=data, encoder="t", source=(self.topic("items"), 0, 0))
-            record = ItemVectors(item_id=name, slots={"text": slot}, fused=data, encoder=SPACE)
-            self.put("items", name, encode(Item(item_id=name, title=f"Title {name}", **more)))
+            record = ItemVectors(
+                item_id=name, slots={"text": slot}, fused=data, encoder=space
+            )
+            self.put(
+                "items", name, encode(Item(item_id=name, title=f"Title {name}", **more))
+            )
             self.put("item-vectors", name, encode(record))
         self.flush()
 
@@ -202,7 +214,9 @@ class Reader:
         wanted, end = set(events), time.monotonic() + limit_s
         while wanted - self.named.keys():
             left = wanted - self.named.keys()
-            assert time.monotonic() < end, f"{len(left)} never answered, e.g. {sorted(left)[:5]}"
+            assert time.monotonic() < end, (
+                f"{len(left)} never answered, e.g. {sorted(left)[:5]}"
+            )
             self.poll()
 
     def settle(self, quiet_polls: int = 10) -> None:
@@ -237,10 +251,10 @@ def ids(slate: Slate) -> list[str]:
     return [item.item_id for item in slate.items]
 
 
-def vector_of(name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+def vector_of(name: str, width: int = WIDTH) -> np.ndarray[Any, np.dtype[np.float32]]:
     """A unit vector that belongs to a name."""
     seed = int.from_bytes(name.encode()[:8].ljust(8, b"."), "little")
-    vector = np.random.default_rng(seed).standard_normal(WIDTH)
+    vector = np.random.default_rng(seed).standard_normal(width)
     return (vector / np.linalg.norm(vector)).astype("<f4")
 
 
