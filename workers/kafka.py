@@ -3,8 +3,8 @@
 With topics.py the only file that knows confluent_kafka. Traps that shaped it: consume(n)
 waits for all n, so the first record is waited for alone; (un)assign outside a rebalance
 callback is taken for the answer to a rebalance that waits, so going back is a seek; a
-pause outlives the loss of its partition, so `begin` always resumes; sending offsets before
-a flush costs 100 ms.
+pause outlives the loss of its partition, and its end wakes nobody for a second, so `begin`
+resumes and then seeks; sending offsets before a flush costs 100 ms.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ BeforeRevoke = Callable[[frozenset[Partition]], None]
 
 REQUEST_S = 30.0  # limit of one question to the broker
 SLICE_S = 0.05  # a wait for records is cut into these, so that a rebalance shows at once
-SEEK_S = 5.0  # limit for a partition just assigned to take its offset
+SETTLE_S = 3.0  # limit for a new topic to be known and led, an assigned one to be fetched
 NEVER = 1 << 63
 
 log = structlog.get_logger("streamrec.kafka")
@@ -68,8 +68,9 @@ class KafkaSource:
         assignor: Assignor,
         before_revoke: BeforeRevoke | None = None,
     ) -> None:
-        """Joins `group`. `before_revoke` is called, inside `poll`, with partitions that are
-        about to be handed over and can still be committed; what it raises, `poll` raises."""
+        """Joins `group`; FatalError if a topic is missing. `before_revoke` is called, inside
+        `poll`, with partitions that are about to be handed over and can still be committed;
+        what it raises, `poll` raises."""
         self.group, self.worker = group, config.worker
         self.errors: Counter[str] = Counter()
         self._config = config
@@ -89,11 +90,15 @@ class KafkaSource:
                     "group.instance.id": config.worker,
                     "partition.assignment.strategy": assignor,
                     "session.timeout.ms": config.session_timeout_ms,
-                    "heartbeat.interval.ms": config.session_timeout_ms // 3,
+                    # how soon members hear of a rebalance
+                    "heartbeat.interval.ms": min(500, config.session_timeout_ms // 3),
                     "max.poll.interval.ms": max(300_000, config.session_timeout_ms),
+                    "error_cb": lambda error: self._note(error, None),
                 },
             )
         )
+        for topic in topics:
+            _numbers(self._consumer, topic, config)
         self._consumer.subscribe(
             list(topics),
             on_assign=self._on_assign,
@@ -119,11 +124,11 @@ class KafkaSource:
             for partition, offset in offsets.items()
             if partition in self._owned
         ]
+        if not self._paused:
+            self._consumer.resume(ours)
         for at in ours:
             self._seek(at)
             self._next[(at.topic, at.partition)] = at.offset
-        if ours and not self._paused:
-            self._consumer.resume(ours)
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """As Source promises. Waits for open transactions on these offsets."""
@@ -208,9 +213,15 @@ class KafkaSource:
         """Stops us by `poll` where nothing will get better; else the client mends itself."""
         self.errors[error.name()] += 1
         log.warning("kafka_read", error=error.name(), message=error.str(), topic=topic)
-        known = error.name() in MISSING and any(name == topic for name, _ in self._owned)
-        if not known and isinstance(ends := fate(error, self._config), FatalError):
-            self._raised = ends
+        if self._raised is not None:
+            return
+        try:
+            if error.name() in MISSING and topic is not None:
+                _numbers(self._consumer, topic, self._config)  # one broker may lag behind
+            elif isinstance(ends := fate(_named(error), self._config), FatalError):
+                raise ends
+        except (FatalError, TransientError) as error_that_ends:
+            self._raised = error_that_ends
 
     def _raise(self, *, read: bool) -> NoReturn:
         """What this poll has read is read again by the next."""
@@ -221,14 +232,17 @@ class KafkaSource:
         raise raised
 
     def _pause(self, pause: bool) -> None:
-        if pause != self._paused:
-            self._paused = pause
-            begun = [TopicPartition(*partition) for partition in self._next]
-            (self._consumer.pause if pause else self._consumer.resume)(begun)
+        if pause == self._paused:
+            return
+        self._paused = pause
+        if pause:
+            self._consumer.pause([TopicPartition(*partition) for partition in self._next])
+        else:
+            self.begin(dict(self._next))
 
     def _seek(self, at: TopicPartition) -> None:
         """A partition takes an offset only once its fetcher runs, just after the assignment."""
-        deadline = time.monotonic() + SEEK_S
+        deadline = time.monotonic() + SETTLE_S
         while True:
             try:
                 return self._consumer.seek(at)
@@ -293,6 +307,12 @@ def _end(message: Any) -> tuple[Partition, int]:
     return (message.topic(), message.partition()), message.offset()
 
 
+def _named(error: KafkaError) -> KafkaError:
+    """A consumer wraps the one thing that ends it in an error without a name of its own."""
+    fenced = KafkaError(KafkaError.FENCED_INSTANCE_ID)
+    return fenced if error.name() == "_FATAL" and fenced.str() in error.str() else error
+
+
 def _positions(offsets: Mapping[Partition, int]) -> list[TopicPartition]:
     return [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
 
@@ -300,27 +320,46 @@ def _positions(offsets: Mapping[Partition, int]) -> list[TopicPartition]:
 def _bounds(
     consumer: Consumer, partitions: Iterable[Partition], config: KafkaConfig
 ) -> dict[Partition, tuple[int, int]]:
-    found: dict[Partition, tuple[int, int]] = {}
-    for partition in partitions:
+    return {at: _bound(consumer, at, config) for at in partitions}
+
+
+def _bound(consumer: Consumer, at: Partition, config: KafkaConfig) -> tuple[int, int]:
+    """Asked again for a while: just after a topic is made, its partitions have no leader."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
         try:
-            bounds = consumer.get_watermark_offsets(TopicPartition(*partition), REQUEST_S)
+            return consumer.get_watermark_offsets(TopicPartition(*at), REQUEST_S)
         except KafkaException as error:
-            raise fate(error.args[0], config) from error
-        if bounds is None:
-            raise TransientError(f"Kafka: no answer about {partition} in {REQUEST_S:g} s")
-        found[partition] = bounds
-    return found
+            reason = fate(error.args[0], config)
+        if isinstance(reason, FatalError) or time.monotonic() > deadline:
+            raise reason
+        time.sleep(SLICE_S)
 
 
 def _numbers(consumer: Consumer, topic: str, config: KafkaConfig) -> list[int]:
-    """The numbers of a topic's partitions."""
+    """The numbers of a topic's partitions. Asked again for a while: a broker may answer
+    before it has heard of a topic just made."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        try:
+            found = consumer.list_topics(topic, timeout=REQUEST_S).topics[topic]
+        except KafkaException as error:
+            raise fate(error.args[0], config) from error
+        if found.error is None:
+            return sorted(found.partitions)
+        if time.monotonic() > deadline:
+            raise fate(found.error, config)
+        time.sleep(SLICE_S)
+
+
+def _producer(config: KafkaConfig, **more: Any) -> Producer:
+    """Connected: the first record of an idempotent producer that is not waits for 500 ms."""
+    producer = Producer(writing(config, **more))
     try:
-        found = consumer.list_topics(topic, timeout=REQUEST_S).topics[topic]
+        producer.list_topics(timeout=REQUEST_S)
     except KafkaException as error:
         raise fate(error.args[0], config) from error
-    if found.error is not None:
-        raise fate(found.error, config)
-    return sorted(found.partitions)
+    return producer
 
 
 class TransactionalSink:
@@ -330,15 +369,13 @@ class TransactionalSink:
         """Ends what an earlier process of this name left open, and fences it."""
         self._config, self._source = config, source
         self._limit_s = config.transaction_timeout_ms / 1000 * 0.6
-        self._producer = Producer(
-            writing(
-                config,
-                **{
-                    "transactional.id": f"{source.group}-{config.worker}",
-                    "transaction.timeout.ms": config.transaction_timeout_ms,
-                    "message.timeout.ms": int(self._limit_s * 1000),
-                },
-            )
+        self._producer = _producer(
+            config,
+            **{
+                "transactional.id": f"{source.group}-{config.worker}",
+                "transaction.timeout.ms": config.transaction_timeout_ms,
+                "message.timeout.ms": int(self._limit_s * 1000),
+            },
         )
         try:
             _retried(self._producer.init_transactions, limit_s=2 * REQUEST_S)
@@ -438,9 +475,7 @@ class Writer:
 
     def __init__(self, config: KafkaConfig, *, limit_s: float = REQUEST_S) -> None:
         self._config, self._limit_s = config, limit_s
-        self._producer = Producer(
-            writing(config, **{"message.timeout.ms": int(limit_s * 1000)})
-        )
+        self._producer = _producer(config, **{"message.timeout.ms": int(limit_s * 1000)})
 
     def write(self, outbound: Sequence[Outbound]) -> None:
         """Returns when all are acknowledged. Raises TransientError, some of them perhaps
@@ -461,7 +496,7 @@ class LiveWriter:
         self.sent = self.acknowledged = 0
         self._config = config
         self._failed: list[KafkaError] = []
-        self._producer = Producer(writing(config, **{"message.timeout.ms": 30_000}))
+        self._producer = _producer(config, **{"message.timeout.ms": 30_000})
 
     def send(self, record: Outbound) -> None:
         """Waits only for room. Raises what went wrong with an earlier one."""

@@ -114,4 +114,4 @@ def fate(error: ClientError, config: KafkaConfig) -> FatalError | TransientError
             f"{said}: the log no longer has the records to go on from; "
             "raise its retention, then run `rec rebuild`"
         )
-    return FatalError(said) if error.fatal() else TransientError(said)
+    return FatalError(said) if error.fatal() or name == "_FATAL" else TransientError(said)

@@ -247,12 +247,14 @@ class MemorySource:
         leaving = frozenset(
             at for at in owner if owner[at] is self and target.get(at) != self.worker
         )
-        if leaving and self._before_revoke is not None:
-            self._before_revoke(leaving)
-        for at in leaving:
-            del owner[at]
-            self._next.pop(at, None)
-        self._lost |= leaving
+        try:
+            if leaving and self._before_revoke is not None:
+                self._before_revoke(leaving)
+        finally:
+            for at in leaving:
+                del owner[at]
+                self._next.pop(at, None)
+            self._lost |= leaving
 
     def _take_over(self) -> frozenset[Partition]:
         owner, target = self._group.owner, self._group.target

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from workers.config import KafkaConfig
 
 REQUEST_S = 30.0
+SETTLE_S = 5.0  # limit for changed settings to be seen
 SKEW_MS = 1000.0  # clocks that differ by more are a problem
 TOO_OLD = "AAAAAAAAAAAAAAAAAAAAAA"  # the id that a broker before 2.8 gives every topic
 State = Literal["created", "present", "differs", "missing", "mended"]
@@ -295,8 +296,13 @@ def _mend(
         return list(reports)
     for answer in admin.incremental_alter_configs(changes).values():
         _answer(answer, config)
-    mended = {change.name for change in changes}
-    return _look_again(admin, config, specs, reports, mended)
+    deadline, mended = time.monotonic() + SETTLE_S, {change.name for change in changes}
+    while True:  # a broker answers for a moment longer as it was
+        after = _look_again(admin, config, specs, reports, mended)
+        settled = mended <= {report.name for report in after if report.state == "mended"}
+        if settled or time.monotonic() > deadline:
+            return after
+        time.sleep(0.05)
 
 
 def _look_again(
@@ -306,10 +312,11 @@ def _look_again(
     before: Sequence[TopicReport],
     mended: Collection[str],
 ) -> list[TopicReport]:
+    """What was mended is said to be, though its partition count may still differ."""
     after = _reports(admin, config, specs, _partitions(admin, config), made=set())
     return [
-        TopicReport(name=now.name, state="mended", partitions=now.partitions)
-        if now.name in mended and not now.problems
+        replace(now, state="mended")
+        if now.name in mended and not any("--fix" in problem for problem in now.problems)
         else (was if was.state == "created" else now)
         for was, now in zip(before, after, strict=True)
     ]

@@ -1,0 +1,57 @@
+"""A worker in a process of its own that can be stopped in the middle of a transaction.
+
+    python -m tests.support.halfway BOOTSTRAP PREFIX
+
+Says "halfway" once its records are on the broker and before its offsets are; a line on
+stdin lets it go on, and it says how that ended. Then it polls on until it is told to end.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.support.log_doors import Member
+from workers.config import KafkaConfig
+from workers.kafka import KafkaSource, TransactionalSink
+from workers.ports import FatalError, Outbound, Restarted
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main(bootstrap: str, prefix: str) -> None:
+    config = KafkaConfig(
+        bootstrap=bootstrap, prefix=prefix, worker="a", session_timeout_ms=1500
+    )
+    events = f"{prefix}.events"
+    source = KafkaSource(
+        config, topics=[events], group=f"{prefix}-g", assignor="cooperative-sticky"
+    )
+    sink, member = TransactionalSink(config, source), Member(source)
+    while len(member.owned) < 2:
+        member.turn()
+    membership = source.group_metadata
+
+    def halfway() -> object:
+        say("halfway")
+        sys.stdin.readline()
+        return membership()
+
+    source.group_metadata = halfway  # type: ignore[method-assign]
+    try:
+        sink.publish([Outbound(f"{prefix}.out", b"k", b"from a")], {(events, 0): 1})
+        say("published")
+    except (Restarted, FatalError) as error:
+        say(type(error).__name__)
+    try:
+        while member.owned:
+            member.turn()
+        say("lost")
+    except FatalError:
+        say("FatalError")
+    source.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
