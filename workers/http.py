@@ -62,13 +62,14 @@ class Server:
 def serve(
     config: "HttpConfig",
     health: Health,
-    questions: Questions,
+    questions: Questions | None,
     *,
     role: str,
     worker: str,
     folder: Path = FOLDER,
 ) -> Server:
-    """Listens, announces itself, and answers from threads of its own until closed."""
+    """Listens, announces itself, and answers from threads of its own until closed. Without
+    `questions` it is a worker that knows no users, and says so."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     httpd = type("Httpd", (_Httpd,), {"address_family": family})(
         (config.host, config.port),
@@ -116,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
     def __init__(
         self,
         health: Health,
-        questions: Questions,
+        questions: Questions | None,
         slots: threading.BoundedSemaphore,
         *given: Any,
     ) -> None:
@@ -164,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body)
 
 
-def _answer(target: str, health: Health, questions: Questions) -> Answer:
+def _answer(target: str, health: Health, questions: Questions | None) -> Answer:
     """What a request target is answered with."""
     if len(target) > MAX_TARGET:
         return Answer(400, {"error": f"a target has at most {MAX_TARGET} characters"})
@@ -176,6 +177,8 @@ def _answer(target: str, health: Health, questions: Questions) -> Answer:
     if wanted is None:
         known = "/metrics, /healthz, /readyz, /user?user_id=, /why?user_id=&item_id="
         return Answer(404, {"error": f"no such path; there are {known}"})
+    if questions is None:
+        return Answer(404, {"error": "this worker knows no users; ask a recommend worker"})
     try:
         ids = _ids(split.query, wanted)
     except ValueError as error:

@@ -260,5 +260,14 @@ def test_closing_leaves_the_file_of_a_successor_alone(worker: Worker):
     assert json.loads(path.read_text()) == successor
 
 
+def test_a_worker_without_users_says_so_at_once(tmp_path: Path):
+    server = http.serve(
+        HttpConfig(), Health(), None, role="encode", worker="w", folder=tmp_path
+    )
+    answer = httpx.get(server.url + "/user?user_id=u1")
+    server.close()
+    assert (answer.status_code, "recommend worker" in answer.text) == (404, True)
+
+
 def test_it_listens_on_loopback_unless_told_otherwise(worker: Worker):
     assert worker.server.url.startswith("http://127.0.0.1:")
