@@ -131,6 +131,10 @@ class Collection:
             return TransientError(f"the collection {self.name} is gone: {said}")
         if status >= 500 or status in (408, 429):
             return TransientError(f"Qdrant answered {status}: {said}")
+        if status == 404:
+            return FatalError(
+                f"no Qdrant answers there ({said}); check STREAMREC_QDRANT__URL"
+            )
         if status in (401, 403):
             return FatalError(
                 f"Qdrant refuses us ({status}); check STREAMREC_QDRANT__API_KEY"
