@@ -147,12 +147,12 @@ def ask(path: str, ids: Mapping[str, str], *, urls: list[str]) -> dict[str, Any]
 
 def titled() -> Titles:
     """Item ids to titles, read from the items topic; ids alone without a broker."""
-    from workers.bootstrap import reached, settings
+    from workers.bootstrap import for_tools
     from workers.ports import FatalError, TransientError
     from workers.titles import titles
 
     try:
-        known = titles(reached(settings()))
+        known = titles(for_tools())
     except (CommandError, FatalError, TransientError):
         return lambda item_id: item_id
     known.close()

@@ -46,10 +46,16 @@ def with_bootstrap(config: Config, bootstrap: str) -> Config:
     return replace(config, kafka=replace(config.kafka, bootstrap=bootstrap))
 
 
+def for_tools() -> Config:
+    """The settings of a command that is no worker: a broker listens, and the clients' own talk
+    is left out."""
+    hush()
+    return reached(settings())
+
+
 def reached(config: Config) -> Config:
     """The same settings, if a broker listens there: a tool says so at once, where a client
-    would go on trying. From here on the clients' own talk is left out."""
-    hush()
+    would go on trying."""
     for address in config.kafka.bootstrap.split(","):
         found = _ADDRESS.fullmatch(address.strip())
         if found is None:

@@ -22,7 +22,7 @@ from workers.demo_show import Bar, heading, moment_of
 from workers.demo_stage import Stage, open_stage
 from workers.ledger import percentile
 from workers.movielens import MovieLens, Rating, fetch, interaction_of, read
-from workers.terminal import CommandError, Exit, console
+from workers.terminal import CommandError, Exit, console, hush
 from workers.topics_report import create_topics
 
 DEFAULT_EVENTS = 100_000
@@ -57,6 +57,7 @@ def run(demo: Demo) -> int:
         raise CommandError(
             "--events, --rate and --seconds are positive numbers", Exit.USAGE
         )
+    hush()
     out, began_s = console(), time.perf_counter()
     heading(
         out, "Real people's ratings of real films, through a real Kafka, on this machine"

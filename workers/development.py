@@ -7,7 +7,7 @@ from pathlib import Path
 from workers import children, laptop_kafka
 from workers.bootstrap import settings
 from workers.laptop_kafka import Broker
-from workers.terminal import Exit, console, say_json
+from workers.terminal import Exit, console, hush, say_json
 
 ROLES = ("encode", "recommend")
 PATIENCE_S = 0.5
@@ -52,6 +52,7 @@ def up() -> int:
     A Kafka that ran before is left running."""
     from workers.topics_report import create_topics
 
+    hush()
     folder = laptop_kafka.default_folder()
     ours = laptop_kafka.status(folder) is None
     config = settings(start=True)

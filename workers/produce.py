@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from schemas import CONTENT_TYPES, DecodeError, Encoding
-from workers.bootstrap import reached, settings
+from workers.bootstrap import for_tools
 from workers.config import Config
 from workers.config import topic as topic_of
 from workers.ledger import Pace
@@ -82,7 +82,7 @@ def produce_lines(production: Production) -> int:
         )
     if production.rate < 0:
         raise CommandError("--rate is records a second, 0 or more", Exit.USAGE)
-    config = reached(settings())
+    config = for_tools()
     from workers.kafka import LiveWriter
 
     sending = Sending(production, config)

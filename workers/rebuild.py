@@ -12,14 +12,14 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from workers import http
-from workers.bootstrap import reached, settings
+from workers.bootstrap import for_tools
 from workers.config import Config, topic
 from workers.terminal import CommandError, Exit, complain, console
 
 
 def rebuild(*, yes: bool = False) -> int:
     """Removes them after a confirmation. Refuses while recommend workers run here."""
-    config = reached(settings())
+    config = for_tools()
     running = [w for w in http.announced() if w.role == "recommend" and w.alive()]
     if running:
         names = ", ".join(f"{w.worker} (pid {w.pid})" for w in running)

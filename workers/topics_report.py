@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from workers.bootstrap import reached, settings
+from workers.bootstrap import for_tools
 from workers.config import Config
 from workers.terminal import Exit, console, say_json
 from workers.topics import TopicReport
@@ -13,7 +13,7 @@ STYLES = {"created": "green", "mended": "green", "present": "dim", "differs": "r
 
 def create_topics(*, as_json: bool, fix: bool = False, config: Config | None = None) -> int:
     """Makes what is missing. Exit code 1 if a topic differs from what it has to be."""
-    config = config or reached(settings())
+    config = config or for_tools()
     reports = make(config.kafka, keep_events=keeps_events(config), fix=fix)
     if as_json:
         say_json([asdict(report) for report in reports])

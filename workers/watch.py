@@ -9,7 +9,7 @@ import msgspec
 
 from schemas import Slate, decode
 from workers.ask import moment
-from workers.bootstrap import reached, settings
+from workers.bootstrap import for_tools
 from workers.config import topic
 from workers.ports import Record
 from workers.terminal import CommandError, Exit, console, say_json
@@ -36,7 +36,7 @@ def watch_lists(watching: Watch) -> int:
     """Shows lists until there were enough, or time is up. Exit code 1: fewer than asked."""
     if watching.count < 0 or watching.timeout_s < 0:
         raise CommandError("--count and --timeout are 0 or more", Exit.USAGE)
-    config = reached(settings())
+    config = for_tools()
     from workers.kafka import KafkaTail
 
     tail = KafkaTail(
