@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas import MediaRef
-from workers.media_limits import MediaError, MediaLimits, MediaReason
+from workers.media_limits import MediaError, MediaLimits, MediaReason, path
 from workers.ports import TransientError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def fetch(
         return fetch_once(ref, limits=limits, field=field)
     except TransientError as error:
         raise _refused(
-            "unreachable", f"{field}.uri", ref.uri,
+            "unreachable", path(field, "uri"), ref.uri,
             f"{error} ({limits.tries} tries); send the record again once it can be fetched",
         ) from error  # fmt: skip
 
@@ -60,15 +60,17 @@ def fetch_once(ref: MediaRef, *, limits: MediaLimits, field: str = "media") -> b
     if ref.kind not in DECODED_KINDS:
         known = ", ".join(DECODED_KINDS)
         raise _refused(
-            "unsupported_kind", f"{field}.kind", ref.kind, f"send one of {known}"
+            "unsupported_kind", path(field, "kind"), ref.kind, f"send one of {known}"
         )
     data = _inline(ref, limits, field) if ref.data else _fetched(ref, limits, field)
     if not data:
-        raise _refused("empty", field, ref.uri, "send content of at least one byte")
+        raise _refused(
+            "empty", path(field, "uri"), ref.uri, "send content of at least one byte"
+        )
     told = ref.sha256.lower()
     if told and hashlib.sha256(data).hexdigest() != told:
         raise _refused(
-            "hash_mismatch", f"{field}.sha256", ref.sha256,
+            "hash_mismatch", path(field, "sha256"), ref.sha256,
             f"the content's sha256 is {hashlib.sha256(data).hexdigest()}; send it, or the content meant",
         )  # fmt: skip
     return data
@@ -77,7 +79,7 @@ def fetch_once(ref: MediaRef, *, limits: MediaLimits, field: str = "media") -> b
 def _inline(ref: MediaRef, limits: MediaLimits, field: str) -> bytes:
     if len(ref.data) > limits.inline_bytes:
         raise _refused(
-            "too_large", f"{field}.data", ref.data[:16],
+            "too_large", path(field, "data"), ref.data[:16],
             f"it has {len(ref.data)} bytes, {limits.inline_bytes} are allowed inline; send a uri",
         )  # fmt: skip
     return ref.data
@@ -86,7 +88,7 @@ def _inline(ref: MediaRef, limits: MediaLimits, field: str) -> bytes:
 def _fetched(ref: MediaRef, limits: MediaLimits, field: str) -> bytes:
     from workers.media_allow import NotAllowed, allowed_path, allowed_url, scheme_of
 
-    name = f"{field}.uri"
+    name = path(field, "uri")
     if not ref.uri:
         raise _refused("empty", field, ref.uri, "send a uri, or data")
     try:
@@ -98,11 +100,11 @@ def _fetched(ref: MediaRef, limits: MediaLimits, field: str) -> bytes:
     return asyncio.run(_read_http(url, ref, limits, name))
 
 
-def _read_file(path: Path, ref: MediaRef, limits: MediaLimits, name: str) -> bytes:
+def _read_file(file: Path, ref: MediaRef, limits: MediaLimits, name: str) -> bytes:
     # The path is real, so a link in its last place is one that was put there since. A pipe
     # would block the open but for O_NONBLOCK.
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as stream:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise _refused("not_allowed", name, ref.uri, "it is not a plain file")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from encoders.content import AudioContent, Content, ImageContent, TextContent
 from schemas import MediaRef
-from workers.media_limits import MediaError, MediaLimits, MediaReason
+from workers.media_limits import MediaError, MediaLimits, MediaReason, path
 
 SAMPLE_RATE = 16_000
 _IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -36,7 +36,7 @@ def decode(
     if ref.kind not in decoders:
         raise MediaError(
             "unsupported_kind",
-            f"field `{field}.kind` is {ref.kind!r}; send one of {', '.join(decoders)}",
+            f"field `{path(field, 'kind')}` is {ref.kind!r}; send one of {', '.join(decoders)}",
         )
     try:
         return decoders[ref.kind](data, limits, field)
@@ -158,4 +158,4 @@ _WANTED = {
 
 
 def _refused(reason: MediaReason, field: str, data: bytes, remedy: str) -> MediaError:
-    return MediaError(reason, f"field `{field}` begins {data[:16]!r}; {remedy}")
+    return MediaError(reason, f"field `{path(field)}` begins {data[:16]!r}; {remedy}")

@@ -22,6 +22,11 @@ class MediaError(DecodeError):
         super().__init__(reason, message)
 
 
+def path(field: str, name: str = "") -> str:
+    """Where a value stands in its record; a reference that is the record has no name."""
+    return ".".join(step for step in (field, name) if step) or "data"
+
+
 class MediaLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """From where media are fetched, and how large and slow they may be."""
 

@@ -1,0 +1,187 @@
+"""Vectors into what is to be written: items merged, Signals, dead letters; all fused at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from msgspec.structs import replace
+from torch import Tensor
+
+from encoders.config import EncoderConfig
+from encoders.fusion import columns_of, fuse
+from schemas import DecodeError, Item, ItemVectors, Slot, encode
+from workers import metrics
+from workers.contents import Refusal, Topics, Withdrawn, item_of
+from workers.decode import dead_letter
+from workers.model import Key
+from workers.plan import Plan, Planned, tensor, vector_of, wire
+from workers.ports import Outbound, Record
+from workers.shelf import BROUGHT, Shelf
+from workers.signals import Draft, caused, drafts_of, modality_of, outbound
+from workers.slots import Change, Put, Upload, Withdrawal, merge, stamp_of
+
+
+@dataclass(slots=True, eq=False)
+class _Touched:
+    """An item that changes, and when the broker had the first cause (None: no record's)."""
+
+    number: int
+    vectors: ItemVectors
+    caused_at_ms: int | None
+
+
+def assemble(
+    plan: Plan,
+    vectors: Mapping[Key, Tensor],
+    *,
+    shelf: Shelf,
+    topics: Topics,
+    config: EncoderConfig,
+) -> list[Outbound]:
+    """All that a batch writes. The shelf has the items as they are after it."""
+    touched = _merged(plan.planned, vectors, shelf)
+    drafts = [draft for planned in plan.planned for draft in drafts_of(planned, vectors)]
+    rows = [_fusible(t.vectors, shelf) for t in touched] + [d.slots for d in drafts]
+    fused = fuse_rows(rows, config)
+    out = [
+        _item(t, vector, shelf, topics)
+        for t, vector in zip(touched, fused[: len(touched)], strict=True)
+    ]
+    for draft, vector in zip(drafts, fused[len(touched) :], strict=True):
+        out += _signal(draft, vector, shelf, topics)
+    return out + set_aside(plan.refusals, topics)
+
+
+def fused_again(
+    items: Sequence[tuple[int, ItemVectors]],
+    *,
+    shelf: Shelf,
+    topics: Topics,
+    config: EncoderConfig,
+) -> list[Outbound]:
+    """Items that were fused into another space than today's, by the slots that they have."""
+    fused = fuse_rows([_fusible(vectors, shelf) for _, vectors in items], config)
+    return [
+        _item(_Touched(number, vectors, None), vector, shelf, topics)
+        for (number, vectors), vector in zip(items, fused, strict=True)
+    ]
+
+
+def fuse_rows(
+    rows: Sequence[Mapping[str, Tensor]], config: EncoderConfig
+) -> list[bytes | None]:
+    """Each row's slots as one vector; None for a row without any."""
+    if not rows:
+        return []
+    with metrics.stage("fuse"):
+        fused = fuse(columns_of(rows), rows=len(rows), config=config)
+    pairs = zip(fused.vector_ED, fused.present_E.tolist(), strict=True)
+    return [wire(vector) if present else None for vector, present in pairs]
+
+
+def set_aside(refusals: Sequence[Refusal], topics: Topics) -> list[Outbound]:
+    """One dead letter a record, with all that is wrong with it."""
+    errors: dict[int, list[DecodeError]] = {}
+    records: dict[int, Record] = {}
+    for record, error in refusals:
+        records[id(record)] = record
+        errors.setdefault(id(record), []).append(error)
+    out = []
+    for name, record in records.items():
+        reason = errors[name][0].reason
+        metrics.dead_letter(reason)
+        error = DecodeError(reason, "; ".join(str(error) for error in errors[name]))
+        out.append(dead_letter(record, error, topic=topics.dead_letters, stage="encode"))
+    return out
+
+
+def change_of(
+    planned: Planned, vectors: Mapping[Key, Tensor], encoders: Mapping[str, str]
+) -> Change | None:
+    """What a job does to its item; None for an upload that could not be encoded."""
+    subject, record = planned.job.subject, planned.job.record
+    if isinstance(subject, Withdrawn):
+        return Withdrawal(stamp_of(record))
+    slots = {
+        group.name: _slot(
+            record, wire(vector_of(group, vectors)), encoders[group.name], group.sha256
+        )
+        for group in planned.groups
+    }
+    if isinstance(subject, Item):
+        for name, vector in planned.job.brought.items():
+            slots[name] = _slot(record, vector, BROUGHT, sha256(vector).hexdigest())
+        return Put(stamp_of(record), slots)
+    for name, slot in slots.items():
+        return Upload(name, slot)
+    return None
+
+
+def _slot(record: Record, vector: bytes, encoder: str, content: str) -> Slot:
+    return Slot(
+        vector=vector,
+        encoder=encoder,
+        source=(record.topic, record.partition, record.offset),
+        stamp_ms=record.timestamp_ms,
+        content=content,
+    )
+
+
+def _merged(
+    jobs: Sequence[Planned], vectors: Mapping[Key, Tensor], shelf: Shelf
+) -> list[_Touched]:
+    """The items that really change, after all changes of the batch."""
+    touched: dict[tuple[int, str], _Touched] = {}
+    for planned in jobs:
+        record, item_id = planned.job.record, item_of(planned.job)
+        _count(planned)
+        if item_id is None:
+            continue
+        change = change_of(planned, vectors, shelf.encoders)
+        before = shelf.get(record.partition, item_id)
+        after = before if change is None else merge(before, change)
+        if after is not before:
+            shelf.put(record.partition, after)
+            new = _Touched(record.partition, after, record.timestamp_ms)
+            known = touched.setdefault((record.partition, item_id), new)
+            known.vectors = after
+    return list(touched.values())
+
+
+def _fusible(vectors: ItemVectors, shelf: Shelf) -> dict[str, Tensor]:
+    if vectors.withdrawn:
+        return {}
+    return {name: tensor(slot.vector) for name, slot in shelf.fusible(vectors).items()}
+
+
+def _item(touched: _Touched, fused: bytes | None, shelf: Shelf, topics: Topics) -> Outbound:
+    vectors = replace(touched.vectors, fused=fused, encoder=shelf.version)
+    shelf.put(touched.number, vectors)
+    return Outbound(
+        topics.item_vectors,
+        vectors.item_id.encode(),
+        encode(vectors),
+        touched.number,
+        caused(touched.caused_at_ms),
+    )
+
+
+def _signal(
+    draft: Draft, fused: bytes | None, shelf: Shelf, topics: Topics
+) -> list[Outbound]:
+    signal = draft.signal
+    if fused is None and signal.cause != "query":
+        return []
+    metrics.signal(signal.cause)
+    said = replace(
+        signal, vector=fused, modality=modality_of(list(draft.slots)), encoder=shelf.version
+    )
+    return [outbound(said, draft.record, topic=topics.events)]
+
+
+def _count(planned: Planned) -> None:
+    subject = planned.job.subject
+    if isinstance(subject, Withdrawn):
+        metrics.events("item", "withdrawn")
+    else:
+        metrics.events(str(subject.__struct_config__.tag), "accepted")

@@ -1,0 +1,140 @@
+"""The path of content, from the log to its vectors.
+
+    poll -> decode -> prepare (fetch, decode content) -> plan -> encode -> assemble, fuse
+         -> publish -> commit
+
+Read `run` and the functions below it, in order. What stands behind a step: contents.py (what
+a record carries); prepare.py (threads for content); plan.py and model.py (what the model has
+to see, and its thread); assemble.py with slots.py (how items merge) and signals.py; shelf.py
+(items at hand); handover.py (partitions that come and go); underway.py (the worker).
+
+Offsets are committed when everything of a batch is acknowledged. After a crash a batch is made
+again: ids and stamps follow from the records, so twice is as good as once.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from itertools import islice
+
+import structlog
+from torch import Tensor
+
+from workers import metrics
+from workers.assemble import assemble, fused_again
+from workers.contents import jobs_of
+from workers.handover import begin_again, change_partitions, restore
+from workers.model import Key
+from workers.plan import Plan, plan
+from workers.ports import Outbound, Polled, Restarted, TransientError
+from workers.prepare import Batch
+from workers.underway import InFlight, Worker, due, patience_s, room
+
+log = structlog.get_logger(__name__)
+AGAIN = 256  # items a turn that are fused again
+
+
+def run(
+    worker: Worker,
+    *,
+    should_stop: Callable[[], bool],
+    now: Callable[[], float] = time.monotonic,
+) -> None:
+    """Move content until told to stop. What is under way then is made again by the next."""
+    while not should_stop():
+        polled = worker.source.poll(timeout_s=patience_s(worker), limit=room(worker))
+        change_partitions(worker, polled)
+        try:
+            restore(worker)
+            gather(worker, polled, now=now())
+            prepare(worker, now=now())
+            encode(worker)
+            publish(worker)
+            worker.health.set("log", ok=True)
+        except Restarted as restarted:
+            log.warning("restarted", why=str(restarted))
+            metrics.restart(restarted.cause)
+            begin_again(worker, {number for _, number in restarted.partitions})
+        except TransientError as error:  # what is under way stays so, and is tried again
+            worker.health.set("log", ok=False, why=str(error))
+            log.warning("trying_again", why=str(error))
+        worker.health.beat(now())
+
+
+def gather(worker: Worker, polled: Polled, *, now: float) -> None:
+    """Decode what was polled into the batch that is open. (Nothing of a partition whose items
+    are not at hand yet: it is read again.)"""
+    batch, waiting = worker.gathered, {number for _, number in worker.pending}
+    records = [r for r in polled.records if r.partition not in waiting]
+    if records:
+        with metrics.stage("decode"):
+            jobs, refusals = jobs_of(
+                records,
+                topics=worker.topics,
+                modalities=worker.model.encoders,
+                spaces=worker.shelf.spaces,
+            )
+        batch.jobs += jobs
+        batch.refusals += refusals
+        batch.next_offsets |= {(r.topic, r.partition): r.offset + 1 for r in records}
+        batch.opened_s = now if batch.opened_s is None else batch.opened_s
+
+
+def prepare(worker: Worker, *, now: float) -> None:
+    """Close the open batch when it is due, and have its content fetched and decoded."""
+    if worker.preparing is None and due(worker, now=now):
+        worker.preparing, worker.gathered = worker.gathered, Batch()
+        metrics.batch(len(worker.preparing.jobs))
+        worker.preparer.start(worker.preparing, worker.shelf.reusable)
+
+
+def encode(worker: Worker) -> None:
+    """Hand the prepared batch to the model, once the one before is written."""
+    batch = worker.preparing
+    if worker.encoding is None and batch is not None and batch.prepared():
+        with metrics.stage("plan"):
+            planned = plan(batch, worker.shelf.reusable)
+        vectors = worker.model.start(planned.contents)
+        worker.encoding, worker.preparing = InFlight(batch, planned, vectors), None
+
+
+def publish(worker: Worker) -> None:
+    """Merge and fuse what the model has done, write it, commit. With nothing else to do, bring
+    items of another space into today's."""
+    done = worker.encoding
+    if done is not None and done.vectors.done():
+        if done.outbound is None:
+            done.outbound = made_of(worker, done)
+        with metrics.stage("publish"):
+            worker.sink.publish(done.outbound, done.batch.next_offsets)
+        worker.encoding = None
+        worker.report()
+    elif done is None and worker.preparing is None and worker.outdated:
+        fuse_again(worker)
+
+
+def made_of(worker: Worker, done: InFlight) -> list[Outbound]:
+    """All that a batch comes to; the shelf has its items from here on."""
+    with metrics.stage("assemble"):
+        return assemble(
+            done.plan,
+            done.vectors.result(),
+            shelf=worker.shelf,
+            topics=worker.topics,
+            config=worker.config,
+        )
+
+
+def fuse_again(worker: Worker) -> None:
+    """Some items whose fused vector is of another version: from the slots that they have."""
+    items = list(islice(worker.shelf.outdated(worker.outdated), AGAIN))
+    if not items:
+        worker.outdated = set()
+        return
+    log.info("fused_again", items=len(items), version=worker.shelf.version)
+    outbound = fused_again(
+        items, shelf=worker.shelf, topics=worker.topics, config=worker.config
+    )
+    nothing: Future[dict[Key, Tensor]] = Future()
+    nothing.set_result({})
+    worker.encoding = InFlight(Batch(), Plan(), nothing, outbound)

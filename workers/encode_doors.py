@@ -1,0 +1,91 @@
+"""An encode worker with its doors open, as configuration says."""
+
+from contextlib import ExitStack
+
+import structlog
+
+from encoders.fusion import fusion_version
+from encoders.load import load_encoders, warm_up
+from workers import metrics
+from workers.config import Config, topic
+from workers.contents import Topics
+from workers.health import Health
+from workers.kafka import AcknowledgedSink, KafkaSource, KafkaTable
+from workers.model import Model
+from workers.prepare import Preparer
+from workers.shelf import Shelf
+from workers.underway import OpenTable, Worker
+
+log = structlog.get_logger(__name__)
+CONDITIONS = ("encoders", "group", "log")
+"""What /readyz of an encode worker wants to hold."""
+
+
+def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
+    """A worker ready to run; `stack` closes its doors in the right order. Raises SpecError
+    where weights cannot be had."""
+    kafka, topics = config.kafka, topics_of(config)
+    encoders = load_encoders(config.encoders)
+    warm_up(encoders)
+    health.set("encoders", ok=True)
+    names = {modality: encoder.name for modality, encoder in encoders.items()}
+    version = fusion_version(config.encoders)
+    log.info("encoders_loaded", version=version, **names)
+    metrics.info(encoder=version)
+    source = KafkaSource(
+        kafka,
+        topics=[topics.items, topics.media, topics.events],
+        group=f"{kafka.group}-encode",
+        assignor="range",  # equal partition numbers of the three go to one worker
+    )
+    stack.callback(source.close)
+    sink = AcknowledgedSink(kafka, source)
+    stack.callback(sink.close)
+    model = Model(encoders, budgets_of(config))
+    stack.callback(model.close)
+    preparer = Preparer(limits=config.media, threads=config.encode.decode_threads)
+    stack.callback(preparer.close)
+
+    def open_table(numbers: set[int]) -> OpenTable:
+        return KafkaTable(kafka, topics=[topics.item_vectors], only=numbers)
+
+    return Worker(
+        source=source,
+        sink=sink,
+        open_table=open_table,
+        shelf=Shelf(names, version, dict(config.encoders.spaces)),
+        preparer=preparer,
+        model=model,
+        topics=topics,
+        config=config.encoders,
+        batch=config.encode.batch,
+        batch_wait_s=config.encode.batch_wait_s,
+        health=health,
+        report=lambda: _report(source),
+    )
+
+
+def topics_of(config: Config) -> Topics:
+    """The names of the topics by their roles."""
+    return Topics(
+        items=topic(config.kafka, "items"),
+        media=topic(config.kafka, "media"),
+        events=topic(config.kafka, "events"),
+        item_vectors=topic(config.kafka, "item-vectors"),
+        dead_letters=topic(config.kafka, "dead-letters"),
+    )
+
+
+def budgets_of(config: Config) -> dict[str, int]:
+    """What a micro-batch of each modality may cost, in its encoder's units."""
+    encode = config.encode
+    return {
+        "text": encode.batch_tokens,
+        "image": encode.batch_pixels,
+        "audio": round(encode.batch_audio_s * 1000),
+    }
+
+
+def _report(source: KafkaSource) -> None:
+    for (name, number), behind in source.lag().items():
+        metrics.lag(name, number, behind, 0.0)

@@ -1,0 +1,119 @@
+"""Content in memory before the model needs it: fetched and decoded on threads.
+
+One batch is with the model and one is prepared here meanwhile, no more. Whoever is slow to
+serve a file costs a batch its time and never the group membership: the path polls on.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from encoders.content import Content, TextContent
+from schemas import MediaRef, Slot
+from workers import metrics
+from workers.contents import Job, Part, Refusal, item_of
+from workers.media import MediaError, MediaLimits, fetch
+from workers.media_decode import decode
+from workers.ports import Partition
+
+_FETCHERS = 16
+"""Fetching is waiting: more threads than cores. Decoding takes turns among them."""
+
+Reusable = Callable[[int, str, str, str], Slot | None]
+"""By partition number, item, name and content: a slot that is right already (Shelf)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """One content and its sha256; or its `vector`, where it was encoded before."""
+
+    sha256: str
+    content: Content | None = None
+    vector: bytes | None = None
+
+
+Outcome = Ready | MediaError
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Records on their way: what they ask for, what was refused, where to go on after them.
+    `outcomes` are those of each job's parts."""
+
+    jobs: list[Job] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    next_offsets: dict[Partition, int] = field(default_factory=dict)
+    outcomes: list[list[Future[Outcome]]] = field(default_factory=list)
+    opened_s: float | None = None
+
+    def prepared(self) -> bool:
+        """Whether every part is ready or refused."""
+        return all(outcome.done() for of_job in self.outcomes for outcome in of_job)
+
+    def drop(self, numbers: set[int]) -> None:
+        """Forget what came from these partitions: its new owner reads it again."""
+        kept = [at for at, j in enumerate(self.jobs) if j.record.partition not in numbers]
+        if self.outcomes:
+            self.outcomes = [self.outcomes[at] for at in kept]
+        self.jobs = [self.jobs[at] for at in kept]
+        self.refusals = [r for r in self.refusals if r[0].partition not in numbers]
+        self.next_offsets = {
+            at: offset for at, offset in self.next_offsets.items() if at[1] not in numbers
+        }
+
+
+class Preparer:
+    """The threads. `threads` of them decode at a time."""
+
+    def __init__(self, *, limits: MediaLimits, threads: int) -> None:
+        self._limits = limits
+        self._pool = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="prepare")
+        self._turns = threading.BoundedSemaphore(threads)
+        self._closing = threading.Event()
+
+    def start(self, batch: Batch, reusable: Reusable) -> None:
+        """Begin to prepare all parts of a batch; `batch.prepared()` tells when it is done."""
+        batch.outcomes = [
+            [self._begin(job, part, reusable) for part in job.parts] for job in batch.jobs
+        ]
+
+    def close(self) -> None:
+        """Drop what waits and let what runs come to its end, without more tries."""
+        self._closing.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _begin(self, job: Job, part: Part, reusable: Reusable) -> Future[Outcome]:
+        if part.ref is None:
+            text = TextContent(part.text)
+            return _done(Ready(hashlib.sha256(part.text.encode()).hexdigest(), text))
+        if (ready := _unchanged(job, part, part.ref, reusable)) is not None:
+            return _done(ready)
+        return self._pool.submit(self._outcome, part.ref, part.field)
+
+    def _outcome(self, ref: MediaRef, name: str) -> Outcome:
+        try:
+            with metrics.media("fetch"):
+                data = fetch(ref, limits=self._limits, field=name, wait=self._closing.wait)
+            with self._turns, metrics.media("decode"):
+                content = decode(ref, data, limits=self._limits, field=name)
+        except MediaError as error:
+            return error
+        return Ready(hashlib.sha256(data).hexdigest(), content)
+
+
+def _unchanged(job: Job, part: Part, ref: MediaRef, reusable: Reusable) -> Ready | None:
+    """What need not even be fetched: an item's slot was made of this very content."""
+    item_id = item_of(job)
+    alone = sum(other.modality == part.modality for other in job.parts) == 1
+    if item_id is None or not alone or not ref.sha256:
+        return None
+    slot = reusable(job.record.partition, item_id, part.modality, ref.sha256.lower())
+    return None if slot is None else Ready(slot.content, vector=slot.vector)
+
+
+def _done(outcome: Outcome) -> Future[Outcome]:
+    future: Future[Outcome] = Future()
+    future.set_result(outcome)
+    return future
