@@ -29,12 +29,15 @@ def connected(where: Where, timeout_s: float, api_key: str) -> QdrantClient:
         return where
     if where == ":memory:":
         return QdrantClient(":memory:")
-    return QdrantClient(
-        url=where,
-        api_key=api_key or None,
-        timeout=timeout_s,  # type: ignore[arg-type]  # rounded up to seconds by the client
-        check_compatibility=False,  # asks the server while we may be starting without it
-    )
+    try:
+        return QdrantClient(
+            url=where,
+            api_key=api_key or None,
+            timeout=timeout_s,  # type: ignore[arg-type]  # rounded up to seconds by the client
+            check_compatibility=False,  # asks the server, and we may be starting without it
+        )
+    except ValueError as error:
+        raise FatalError(f"{where!r}: {error}; check STREAMREC_QDRANT__URL") from error
 
 
 @dataclass(slots=True)
