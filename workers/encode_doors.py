@@ -6,12 +6,14 @@ import structlog
 
 from encoders.fusion import fusion_version
 from encoders.load import load_encoders, warm_up
+from encoders.specs import SpecError
 from workers import metrics
 from workers.config import Config, topic
 from workers.contents import Topics
 from workers.health import Health
 from workers.kafka import AcknowledgedSink, KafkaSource, KafkaTable
 from workers.model import Model
+from workers.ports import FatalError
 from workers.prepare import Preparer
 from workers.shelf import Shelf
 from workers.underway import OpenTable, Worker
@@ -22,10 +24,13 @@ CONDITIONS = ("encoders", "group", "log")
 
 
 def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
-    """A worker ready to run; `stack` closes its doors in the right order. Raises SpecError
+    """A worker ready to run; `stack` closes its doors in the right order. Raises FatalError
     where weights cannot be had."""
     kafka, topics = config.kafka, topics_of(config)
-    encoders = load_encoders(config.encoders)
+    try:
+        encoders = load_encoders(config.encoders)
+    except SpecError as error:
+        raise FatalError(str(error)) from error
     warm_up(encoders)
     health.set("encoders", ok=True)
     names = {modality: encoder.name for modality, encoder in encoders.items()}
