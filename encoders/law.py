@@ -49,7 +49,8 @@ IMPRESSION = CODES["impression"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Law:
-    """The whole of what folding depends on; its `digest` is kept with every state."""
+    """The whole of what folding depends on. `digest` (eight hex digits) changes when any of
+    it does, and is kept with every state."""
 
     kinds: Mapping[str, Kind] = field(default_factory=lambda: KINDS)
     half_life_ms: tuple[float, float, float] = (1.0 * DAY_MS, 14.0 * DAY_MS, 180.0 * DAY_MS)
@@ -63,6 +64,7 @@ class Law:
     columns: NDArray[np.int64] = field(init=False, compare=False, repr=False)
     seen_column: NDArray[np.int32] = field(init=False, compare=False, repr=False)
     base: Floats = field(init=False, compare=False, repr=False)
+    digest: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if missing := KINDS.keys() ^ self.kinds.keys():
@@ -77,9 +79,9 @@ class Law:
         base = np.array([kind.weight for kind in in_order], dtype=np.float64)
         object.__setattr__(self, "base", base)
 
-    @property
-    def digest(self) -> str:
-        """Eight hex digits that change when anything that shapes a state changes."""
+        object.__setattr__(self, "digest", self._digest())
+
+    def _digest(self) -> str:
         shape = (
             [(n, k.weight, k.half_life, k.seen) for n, k in sorted(self.kinds.items())],
             self.half_life_ms, self.rating_weights, self.signal_weight,

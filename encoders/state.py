@@ -40,6 +40,7 @@ RING = np.dtype(
 UNDONE = np.dtype([("event", "<u8"), ("at_ms", "<i8")])
 SHOWN = np.dtype([("event", "<u8"), ("item", "<u8"), ("at_ms", "<i8")])
 TAIL = np.dtype([("item", "<u8"), ("mass", "<f8", 3), ("n", "<u4", 3), ("seen", "<u4")])
+COLUMNS = ("item", "total", "seen", "tail_mass", "tail_n", "tail_seen")
 _NEVER = -(1 << 62)
 _RESCALE = 256.0  # half-lives by which a new event may lead before masses are rescaled
 
@@ -204,8 +205,8 @@ def _erase(state: UserState, at_ms: int) -> Outcome:
     )
     state.recent.keep(np.isin(state.recent.rows, kept))
     state.slot_of.clear()
-    for column in (state.tail_mass, state.tail_n, state.tail_seen):
-        column[:] = 0
+    for name in COLUMNS:
+        getattr(state, name)[:] = 0
     state.tail_ref_ms, state.tail_newest_ms = [_NEVER] * 3, -1
     state.newest_ms = max((int(t) for t in state.ring.rows["at_ms"]), default=-1)
     state.as_of_ms = state.as_of_ms if state.as_of_ms > at_ms else -1
@@ -229,18 +230,10 @@ def _slot(state: UserState, item: int) -> int:
     if slot is None:
         slot = state.slot_of[item] = state.size
         if slot == len(state.item):
-            for name in ("item", "total", "seen", "tail_mass", "tail_n", "tail_seen"):
+            for name in COLUMNS:
                 column = getattr(state, name)
                 setattr(state, name, np.concatenate([column, np.zeros_like(column)]))
         state.item[slot] = item
-        for column in (
-            state.total,
-            state.seen,
-            state.tail_mass,
-            state.tail_n,
-            state.tail_seen,
-        ):
-            column[slot] = 0
     return slot
 
 

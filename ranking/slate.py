@@ -70,10 +70,12 @@ class Filler:
 
     def fill(self, row: Wanted, found: Sequence[Place], *, room: int) -> list[Place]:
         """At most `room` more places: the first that pass the list's filters."""
+        if not room:
+            return []
         barred = {place.name for place in found}
         barred.update(row.exclude.tolist())
         depth = 4 * room + len(barred)
-        while room:
+        while True:
             held, ranked = self.ranked.get(row.category, (0, []))
             if held < depth:
                 ranked = self._ranked(row.category, depth)
@@ -82,7 +84,6 @@ class Filler:
             if len(chosen) == room or max(held, depth) >= len(self.catalogue):
                 return _places(chosen, below=found[-1].score if found else 1.0)
             depth = len(self.catalogue)  # many are sold out or expired: look at all
-        return []
 
     def _ranked(self, category: str, depth: int) -> list[tuple[int, bool]]:
         rows = self.catalogue.rows_in(category) if category else None
