@@ -2,9 +2,8 @@
 
 One opener a folder; a lock file says so before the engine would, and a killed process leaves
 it open. Points are replaced in place in one appendable segment and the room of old payloads
-is used again, so nothing has to be optimised and nothing grows (measured: ADR on the
-embedded store). The engine holds Python's global lock while it works, so work goes to it
-in portions.
+is used again, so nothing has to be optimised and nothing grows (docs/adr/0009). The engine
+holds Python's global lock while it works, so work goes to it in portions.
 """
 
 from collections.abc import Sequence
