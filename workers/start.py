@@ -4,166 +4,90 @@ Exit codes: 0 stopped as asked; 1 stopped by something that must be mended first
 says what); 75 something outside was away for too long: start me again.
 """
 
+import gc
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
-from urllib.parse import urlsplit
 
 import structlog
 import torch
 
-from encoders.fusion import fusion_version
-from ranking.catalogue import Catalogue
 from workers import http, logs, metrics
-from workers.config import Config, topic
+from workers.config import Config
 from workers.health import Health, Questions
-from workers.items import Items
-from workers.kafka import KafkaSource, KafkaTable, TransactionalSink
-from workers.lists import RANKER, Lists
-from workers.measured import MeasuredSink, MeasuredStore
-from workers.member import Worker
 from workers.metric_table import Role
-from workers.ports import FatalError, Partition, Restarted, TransientError
-from workers.recommend import run
-from workers.stores import open_item_index, open_user_store
-from workers.topics import topic_ids
-from workers.users import Users
+from workers.ports import FatalError, Restarted, TransientError
 
 log = structlog.get_logger(__name__)
 STOPPED, BROKEN, AGAIN = 0, 1, 75
-MODEL = "content-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a path needs of the process that it runs in."""
+
+    health: Health
+    questions: Questions
+    stack: ExitStack
+    should_stop: Callable[[], bool]
 
 
 def recommend(config: Config) -> int:
-    """Run a recommend worker until SIGTERM or SIGINT."""
-    return _guarded(
-        config, "recommend", lambda stop, stack: _recommend(config, stop, stack)
-    )
+    """Run a recommend worker until SIGTERM or SIGINT; the exit code."""
+    from workers.recommend import run
+    from workers.recommend_doors import assemble
+
+    def work(here: Running) -> None:
+        worker = assemble(
+            config, health=here.health, questions=here.questions, stack=here.stack
+        )
+        run(worker, should_stop=here.should_stop)
+
+    return _guarded(config, "recommend", Health(), work)
 
 
-def _recommend(config: Config, stop: threading.Event, stack: ExitStack) -> None:
-    health, questions = Health(), Questions()
-    server = http.serve(
-        config.http, health, questions, role="recommend", worker=config.kafka.worker
-    )
-    stack.callback(server.close)
-    log.info("listening", url=server.url)
-    worker = assemble(config, health=health, questions=questions, stack=stack)
-    try:
-        run(worker, should_stop=stop.is_set)
-    except BaseException as error:
-        health.failed(str(error))
-        raise
+def encode(config: Config) -> int:
+    """Run an encode worker until SIGTERM or SIGINT; the exit code."""
+    from workers.encode import run
+    from workers.encode_doors import CONDITIONS, assemble
 
+    def work(here: Running) -> None:
+        worker = assemble(config, health=here.health, stack=here.stack)
+        run(worker, should_stop=here.should_stop)
 
-def assemble(
-    config: Config, *, health: Health, questions: Questions, stack: ExitStack
-) -> Worker:
-    """A recommend worker with all doors open; `stack` closes them in the right order."""
-    kafka, width = config.kafka, config.encoders.width
-    encoder, law = fusion_version(config.encoders), config.law.law()
-    events = topic(kafka, "events")
-    users = Users(
-        store=MeasuredStore(open_user_store(config, width=width)),
-        law=law,
-        topic=events,
-        topic_id=topic_ids(kafka, [events])[events],
-        writer=kafka.worker,
-        width=width,
-        model=MODEL,
-        cache_bytes=config.recommend.cache_mb << 20,
-        encode=lambda held: None if not held else lists.encode_users(held) and None,
-    )
-    stack.callback(users.store.close)
-    table = KafkaTable(kafka, topics=[topic(kafka, "items"), topic(kafka, "item-vectors")])
-    stack.callback(table.close)
-    items = Items(
-        table=table,
-        index=open_item_index(config, width=width),
-        catalogue=Catalogue(popular_half_life_ms=config.list.popular_half_life_ms),
-        items_topic=topic(kafka, "items"),
-        encoder=encoder,
-        width=width,
-        law=law,
-    )
-    recommendations = topic(kafka, "recommendations")
-    lists = Lists(items, config.list, recommendations, config.wire.slates, MODEL)
-    source = KafkaSource(
-        kafka,
-        topics=[events],
-        group=f"{kafka.group}-recommend",
-        assignor="cooperative-sticky",
-        before_revoke=lambda partitions: _save_before(users, partitions),
-    )
-    stack.callback(source.close)
-    sink = TransactionalSink(kafka, source)
-    stack.callback(sink.close)
-    metrics.info(
-        encoder=encoder,
-        model=MODEL,
-        ranker=RANKER,
-        law=law.digest,
-        store=urlsplit(config.qdrant.url).hostname or config.qdrant.url or "embedded",
-        index=type(items.index).__name__,
-        version=version("streamrec"),
-        torch=torch.__version__,
-    )
-    return Worker(
-        source=source,
-        sink=MeasuredSink(sink),
-        users=users,
-        items=items,
-        lists=lists,
-        config=config.recommend,
-        dead_letters=topic(kafka, "dead-letters"),
-        health=health,
-        questions=questions,
-        report=lambda: _report(source, users, events),
-    )
-
-
-def _save_before(users: Users, partitions: frozenset[Partition]) -> None:
-    """The drain before partitions are handed over. If it fails, their next owner folds the
-    last second again: nothing is lost."""
-    try:
-        users.save(number for _, number in partitions)
-    except (Restarted, TransientError) as error:
-        log.warning("not_saved_before_handing_over", why=str(error))
-
-
-def _report(source: KafkaSource, users: Users, events: str) -> None:
-    metrics.gauges(
-        users_cached=len(users.held), users_dirty=len(users.dirty), cache_bytes=users.nbytes
-    )
-    metrics.conditional_rejects(users.refused)
-    users.refused = 0
-    now_ms = time.time() * 1000
-    for (name, number), behind in source.lag().items():
-        newest_ms = users.owned[number].newest_ms if number in users.owned else 0
-        waits_s = max(0.0, now_ms - newest_ms) / 1000 if behind and newest_ms else 0.0
-        if name == events:
-            metrics.lag(name, number, behind, waits_s)
+    return _guarded(config, "encode", Health(conditions=CONDITIONS), work)
 
 
 def _guarded(
-    config: Config, role: Role, work: Callable[[threading.Event, ExitStack], None]
+    config: Config, role: Role, health: Health, work: Callable[[Running], None]
 ) -> int:
     """Signals and fates: the only place where everything is caught."""
     logs.configure(config.log, role=role, worker=config.kafka.worker)
     metrics.set_worker(role)
+    metrics.info(version=version("streamrec"), torch=torch.__version__)
     torch.set_num_threads(config.encoders.threads or torch.get_num_threads())
+    gc.set_threshold(50_000, 20, 50)  # batches make many small values and few cycles
     try:
         with _stop_signals() as stop, ExitStack() as stack:
-            work(stop, stack)
+            questions = Questions()
+            server = http.serve(
+                config.http, health, questions, role=role, worker=config.kafka.worker
+            )
+            stack.callback(server.close)
+            log.info("listening", url=server.url)
+            work(Running(health, questions, stack, stop.is_set))
     except FatalError as error:
         log.error("stopped", why=str(error))
         return BROKEN
     except (TransientError, Restarted) as error:
         log.error("gave_up_waiting", why=str(error))
         return AGAIN
+    except Exception:
+        log.exception("broken")
+        return BROKEN
     log.info("stopped", why="asked to")
     return STOPPED
 

@@ -38,13 +38,22 @@ class TopicSpec:
 def topic_specs(*, keep_events: bool) -> tuple[TopicSpec, ...]:
     """All topics. `keep_events`: users are rebuilt from the log (embedded store), so that it
     is kept for ever; a shared store needs only the time since its oldest backup."""
+    # which of two writes is the later, and how long an event waited: by the broker's clock
     clock = {"message.timestamp.type": "LogAppendTime"}
     return (
         TopicSpec(
-            role="items", cleanup="compact", max_message_bytes=4 * MIB, copartitioned=True
+            role="items",
+            cleanup="compact",
+            max_message_bytes=4 * MIB,
+            copartitioned=True,
+            settings=clock,
         ),
         TopicSpec(
-            role="media", cleanup="delete", max_message_bytes=4 * MIB, copartitioned=True
+            role="media",
+            cleanup="delete",
+            max_message_bytes=4 * MIB,
+            copartitioned=True,
+            settings=clock,
         ),
         TopicSpec(
             role="events",

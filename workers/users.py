@@ -66,7 +66,7 @@ class Users:
     width: int
     model: str
     cache_bytes: int
-    encode: Callable[[Sequence[Held]], None]  # brings `interest` up to the state
+    encode: Callable[[Sequence[Held]], object]  # brings `interest` up to the state
     owned: dict[int, Owned] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
     dirty: dict[str, None] = field(default_factory=dict)
@@ -213,7 +213,8 @@ class Users:
         self._check(numbers)
         ours = set(numbers)
         chosen = [self.held[u] for u in self.dirty if self.held[u].partition in ours]
-        self.encode([held for held in chosen if held.interest_at < held.state.applied])
+        if stale := [held for held in chosen if held.interest_at < held.state.applied]:
+            self.encode(stale)
         self.refused += self.store.save([self._point(held) for held in chosen])
         self.turn += 1
         moved = [

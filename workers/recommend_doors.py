@@ -1,0 +1,112 @@
+"""A recommend worker with its doors open, as configuration says."""
+
+import time
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
+import structlog
+
+from encoders.fusion import fusion_version
+from ranking.catalogue import Catalogue
+from workers import metrics
+from workers.config import Config, topic
+from workers.health import Health, Questions
+from workers.items import Items
+from workers.kafka import KafkaSource, KafkaTable, TransactionalSink
+from workers.lists import RANKER, Lists
+from workers.measured import MeasuredSink, MeasuredStore
+from workers.member import Worker
+from workers.ports import Partition, Restarted, TransientError
+from workers.stores import open_item_index, open_user_store
+from workers.topics import topic_ids
+from workers.users import Users
+
+log = structlog.get_logger(__name__)
+MODEL = "content-1"
+
+
+def assemble(
+    config: Config, *, health: Health, questions: Questions, stack: ExitStack
+) -> Worker:
+    """A recommend worker with all doors open; `stack` closes them in the right order."""
+    kafka, width = config.kafka, config.encoders.width
+    encoder, law = fusion_version(config.encoders), config.law.law()
+    events = topic(kafka, "events")
+    users = Users(
+        store=MeasuredStore(open_user_store(config, width=width)),
+        law=law,
+        topic=events,
+        topic_id=topic_ids(kafka, [events])[events],
+        writer=kafka.worker,
+        width=width,
+        model=MODEL,
+        cache_bytes=config.recommend.cache_mb << 20,
+        encode=lambda held: lists.encode_users(held),  # noqa: PLW0108  # made below
+    )
+    stack.callback(users.store.close)
+    table = KafkaTable(kafka, topics=[topic(kafka, "items"), topic(kafka, "item-vectors")])
+    stack.callback(table.close)
+    items = Items(
+        table=table,
+        index=open_item_index(config, width=width),
+        catalogue=Catalogue(popular_half_life_ms=config.list.popular_half_life_ms),
+        items_topic=topic(kafka, "items"),
+        encoder=encoder,
+        width=width,
+        law=law,
+    )
+    recommendations = topic(kafka, "recommendations")
+    lists = Lists(items, config.list, recommendations, config.wire.slates, MODEL)
+    source = KafkaSource(
+        kafka,
+        topics=[events],
+        group=f"{kafka.group}-recommend",
+        assignor="cooperative-sticky",
+        before_revoke=lambda partitions: _save_before(users, partitions),
+    )
+    stack.callback(source.close)
+    sink = TransactionalSink(kafka, source)
+    stack.callback(sink.close)
+    metrics.info(
+        encoder=encoder,
+        model=MODEL,
+        ranker=RANKER,
+        law=law.digest,
+        store=urlsplit(config.qdrant.url).hostname or config.qdrant.url or "embedded",
+        index=type(items.index).__name__,
+    )
+    return Worker(
+        source=source,
+        sink=MeasuredSink(sink),
+        users=users,
+        items=items,
+        lists=lists,
+        config=config.recommend,
+        dead_letters=topic(kafka, "dead-letters"),
+        health=health,
+        questions=questions,
+        report=lambda: _report(source, users, events),
+    )
+
+
+def _save_before(users: Users, partitions: frozenset[Partition]) -> None:
+    """The drain before partitions are handed over. If it fails, their next owner folds the
+    last second again: nothing is lost."""
+    try:
+        users.save(number for _, number in partitions)
+    except (Restarted, TransientError) as error:
+        log.warning("not_saved_before_handing_over", why=str(error))
+
+
+def _report(source: KafkaSource, users: Users, events: str) -> None:
+    metrics.gauges(
+        users_cached=len(users.held), users_dirty=len(users.dirty), cache_bytes=users.nbytes
+    )
+    metrics.conditional_rejects(users.refused)
+    users.refused = 0
+    now_ms = time.time() * 1000
+    for (name, number), behind in source.lag().items():
+        newest_ms = users.owned[number].newest_ms if number in users.owned else 0
+        waits_s = max(0.0, now_ms - newest_ms) / 1000 if behind and newest_ms else 0.0
+        if name == events:
+            metrics.lag(name, number, behind, waits_s)
