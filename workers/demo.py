@@ -70,7 +70,7 @@ def run(demo: Demo) -> int:
             figures = story(demo, data, stage, out)
             out.print("stopping the workers and Kafka", style="dim")
     except CommandError as error:
-        raise CommandError(f"{error}\n(logs are kept in {folder})", error.code) from error
+        raise CommandError(f"{error}\n(everything is kept in {folder})", error.code) from error
     if not demo.keep:
         shutil.rmtree(folder)
     return verdict(stage, figures, out, took_s=time.perf_counter() - began_s)

@@ -61,8 +61,8 @@ def say_json(value: Any) -> None:
 
 
 def complain(message: str) -> None:
-    """One line on stderr."""
-    sys.stderr.write(f"rec: {' '.join(message.split())}\n")
+    """One line on stderr; below it, where there are any, lines of somebody else's log."""
+    sys.stderr.write(f"rec: {message.rstrip()}\n")
 
 
 def hush() -> None:
