@@ -145,15 +145,16 @@ def _in_order(name: str) -> str:
 
 
 def item_of(film: Film, *, posters: Path | None = None) -> Item:
-    """The film as an Item; with a poster by reference where the folder has one. Films from
-    before 1970 have no publication time: our clock begins there."""
+    """The film as an Item; with a poster by reference where the folder has one. A film from
+    before our clock begins, or of an unknown year, is as old as that clock: without a time
+    it would be taken for new."""
     poster = posters / f"{film.number}.jpg" if posters else None
     return Item(
         item_id=film.item_id,
         title=film.title,
         categories=list(film.genres),
         attributes={"year": film.year} if film.year else {},
-        published_at_ms=_new_year_ms(film.year) if film.year >= 1970 else None,
+        published_at_ms=_new_year_ms(max(film.year, 1970)),
         media=[MediaRef(kind="image", uri=poster.resolve().as_uri())]
         if poster is not None and poster.is_file()
         else [],

@@ -99,10 +99,10 @@ def test_a_film_becomes_an_item_with_its_poster_where_there_is_one(tmp_path):
     assert item_of(films["film-1233"], posters=tmp_path).media == []
 
 
-def test_a_film_from_before_our_clock_or_of_no_known_year_has_no_time():
+def test_a_film_from_before_our_clock_or_of_no_known_year_is_not_taken_for_new():
     films = parse_films(ITEMS)
-    assert item_of(films["film-1233"]).published_at_ms is None
-    assert item_of(films["film-1412"]).published_at_ms is None
+    assert item_of(films["film-1233"]).published_at_ms == 0
+    assert item_of(films["film-1412"]).published_at_ms == 0
 
 
 def test_a_rating_becomes_an_event_at_the_time_at_which_it_was_given():
