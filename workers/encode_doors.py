@@ -1,8 +1,11 @@
 """An encode worker with its doors open, as configuration says."""
 
+import time
 from contextlib import ExitStack
+from importlib.metadata import version as package
 
 import structlog
+import torch
 
 from encoders.fusion import fusion_version
 from encoders.load import load_encoders, warm_up
@@ -12,6 +15,7 @@ from workers.config import Config, topic
 from workers.contents import Topics
 from workers.health import Health
 from workers.kafka import AcknowledgedSink, KafkaSource, KafkaTable
+from workers.measured import MeasuredSink, MeasuredSource
 from workers.model import Model
 from workers.ports import FatalError
 from workers.prepare import Preparer
@@ -36,7 +40,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
     names = {modality: encoder.name for modality, encoder in encoders.items()}
     version = fusion_version(config.encoders)
     log.info("encoders_loaded", version=version, **names)
-    metrics.info(encoder=version)
+    metrics.info(encoder=version, version=package("streamrec"), torch=torch.__version__)
     source = KafkaSource(
         kafka,
         topics=[topics.items, topics.media, topics.events],
@@ -46,6 +50,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
     stack.callback(source.close)
     sink = AcknowledgedSink(kafka, source)
     stack.callback(sink.close)
+    measured = MeasuredSource(source)
     model = Model(encoders, budgets_of(config))
     stack.callback(model.close)
     preparer = Preparer(limits=config.media, threads=config.encode.decode_threads)
@@ -55,8 +60,8 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
         return KafkaTable(kafka, topics=[topics.item_vectors], only=numbers)
 
     return Worker(
-        source=source,
-        sink=sink,
+        source=measured,
+        sink=MeasuredSink(sink),
         open_table=open_table,
         shelf=Shelf(names, version, dict(config.encoders.spaces)),
         preparer=preparer,
@@ -66,7 +71,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
         batch=config.encode.batch,
         batch_wait_s=config.encode.batch_wait_s,
         health=health,
-        report=lambda: _report(source),
+        report=lambda: measured.report(source.lag(), now_ms=time.time() * 1000),
     )
 
 
@@ -89,8 +94,3 @@ def budgets_of(config: Config) -> dict[str, int]:
         "image": encode.batch_pixels,
         "audio": round(encode.batch_audio_s * 1000),
     }
-
-
-def _report(source: KafkaSource) -> None:
-    for (name, number), behind in source.lag().items():
-        metrics.lag(name, number, behind, 0.0)

@@ -5,9 +5,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from workers import metrics
-from workers.measured import MeasuredSink, MeasuredStore
+from workers.measured import MeasuredSink, MeasuredSource, MeasuredStore
 from workers.memory import MemoryUserStore
-from workers.ports import Applied, Outbound, Partition, Progress, StoredUser, TransientError
+from workers.ports import (
+    Applied,
+    Outbound,
+    Partition,
+    Polled,
+    Progress,
+    Record,
+    StoredUser,
+    TransientError,
+)
 
 
 class Away:
@@ -88,3 +97,37 @@ def test_a_publish_is_timed_only_when_it_was_acknowledged():
     with pytest.raises(TransientError):
         MeasuredSink(Away()).publish(outbound, offsets)
     assert value("commit_seconds_count") == before + 1
+
+
+class Told:
+    """A source that gives what it was told to, once."""
+
+    def __init__(self, *polled: Polled) -> None:
+        self.polled = list(polled)
+
+    def poll(self, *, timeout_s: float, limit: int) -> Polled:
+        return self.polled.pop(0)
+
+    def begin(self, offsets: object) -> None: ...
+
+    def committed(self, partitions: object) -> dict[Partition, int]:
+        return {("t", 0): 3}
+
+    def bounds(self, partitions: object) -> dict[Partition, tuple[int, int]]:
+        return {("t", 0): (0, 9)}
+
+
+def test_lag_in_seconds_is_the_age_of_the_newest_record_while_more_waits():
+    records = [Record("t", 0, n, 1_000 * n, None, b"") for n in range(3)]
+    source = MeasuredSource(Told(Polled(records), Polled(lost=frozenset({("t", 0)}))))
+    assert source.poll(timeout_s=0, limit=9).records == records
+    source.report({("t", 0): 7, ("t", 1): 0}, now_ms=10_000)
+    assert value("lag_messages", topic="t", partition="0") == 7
+    assert value("lag_seconds", topic="t", partition="0") == 8.0
+    source.report({("t", 0): 0}, now_ms=10_000)
+    assert value("lag_seconds", topic="t", partition="0") == 0.0
+    source.poll(timeout_s=0, limit=9)
+    assert source.newest_ms == {}
+    assert source.committed([("t", 0)]) == {("t", 0): 3}
+    assert source.bounds([("t", 0)]) == {("t", 0): (0, 9)}
+    metrics.rebalance([("t", 0), ("t", 1)])

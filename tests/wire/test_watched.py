@@ -7,6 +7,7 @@ import re
 import struct
 import wave
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,6 +201,47 @@ def test_every_panel_and_every_rule_has_data_while_real_workers_work(watched: Wa
         wait_for(answered, limit_s=LIMIT_S, every_s=0.5)
     except AssertionError:
         pytest.fail("no data for:\n" + "\n".join(sorted(waiting)), pytrace=False)
+
+
+HAPPENED = (
+    'sum(streamrec_encoded_total{modality="text"})',
+    'sum(streamrec_encoded_total{modality="image"})',
+    'sum(streamrec_encoded_total{modality="audio"})',
+    "sum(streamrec_encode_reused_total)",
+    'sum(streamrec_media_seconds_count{step="fetch"})',
+    'sum(streamrec_media_seconds_count{step="decode"})',
+    'sum(streamrec_media_failures_total{reason="undecodable"})',
+    'sum(streamrec_dead_letters_total{job="encode",reason="unreadable"})',
+    'sum(streamrec_signals_total{cause="interaction"})',
+    'sum(streamrec_signals_total{cause="query"})',
+    'sum(streamrec_signals_total{cause="upload"})',
+    'sum(streamrec_events_total{job="recommend",type="undo",outcome="accepted"})',
+    'sum(streamrec_events_total{job="encode",type="item",outcome="accepted"})',
+    'sum(streamrec_lists_total{source="interest"})',
+    'sum(streamrec_lists_total{source="query"})',
+    'sum(streamrec_lists_total{source="cold"})',
+    "sum(streamrec_upload_to_recommendable_seconds_count)",
+    "sum(streamrec_late_events_total)",
+    'sum(streamrec_commit_seconds_count{job="encode"})',
+    'sum(streamrec_commit_seconds_count{job="recommend"})',
+    'sum(streamrec_store_seconds_count{operation="save"})',
+    'sum(streamrec_rebalances_total{job="encode"})',
+    "min(streamrec_items_indexed)",
+    'count(streamrec_lag_messages{job="encode"})',
+    'count(streamrec_lag_messages{job="recommend"})',
+    'count(streamrec_build_info{job="encode"})',
+)
+
+
+def test_everything_that_happened_was_counted(watched: Watched):
+    def uncounted() -> list[str]:
+        found = {e: watched.prometheus.numbers(e) for e in HAPPENED}
+        return [e for e, samples in found.items() if not samples or samples[0][1] <= 0]
+
+    watched.load()
+    with suppress(AssertionError):  # to name below what is missing
+        wait_for(lambda: not uncounted() or watched.load(), limit_s=LIMIT_S, every_s=0.5)
+    assert uncounted() == []
 
 
 def test_nobody_is_woken_by_a_healthy_system(watched: Watched):
