@@ -1,6 +1,7 @@
 """States into vectors: what a user cares about now, in the space of the items.
 
-Shapes:  U = users,  E = (user, item) pairs of all users, ragged,  D = width of the space
+Shapes:  U = users,  E = (user, item) pairs of all users, ragged,  D = width of the space,
+         C = half-life classes
 
 `interest = sum over items of (mass x the item's current vector)`, plus what the user said.
 Masses of the three half-life classes are brought to one time (the user's newest record) in
@@ -9,6 +10,7 @@ log space and divided by the user's heaviest, so that nobody's taste underflows 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,52 +35,72 @@ class Masses:
 
 def masses(states: Sequence[UserState], *, heaviest: int) -> Masses:
     """Every user's item weights relative to the heaviest, at most `heaviest` items each."""
-    items, weights = [], []
-    start_U = np.zeros(len(states) + 1, np.int64)
-    scale_U = np.zeros(len(states))
-    for u, state in enumerate(states):
-        item, weight, scale_U[u] = _relative(state)
-        if len(item) > heaviest:
-            kept = np.argpartition(np.abs(weight), -heaviest)[-heaviest:]
-            item, weight = item[kept], weight[kept]
-        items.append(item)
-        weights.append(weight)
-        start_U[u + 1] = start_U[u] + len(item)
-    if not items:
-        return Masses(np.zeros(0, np.uint64), np.zeros(0, np.float32), start_U, scale_U)
-    return Masses(
-        np.concatenate(items), np.concatenate(weights).astype(np.float32), start_U, scale_U
+    size_U = np.array([state.size for state in states], np.int64)
+    start_U = np.concatenate([np.zeros(1, np.int64), np.cumsum(size_U)])
+    row_E = np.repeat(np.arange(len(states)), size_U)
+    item_E = _joined([s.item[: s.size] for s in states], np.zeros(0, np.uint64))
+    total_EC = _joined([s.total[: s.size] for s in states], np.zeros((0, 3)))
+    shift_UC = _shifts(states)
+    scale_U = np.maximum(
+        _scales(total_EC, row_E, shift_UC), [_said_scale(s) for s in states]
     )
+    lift_UC = np.exp2(np.clip(shift_UC - scale_U[:, None], -1_070.0, 1_020.0))
+    weight_E = (total_EC * lift_UC[row_E]).sum(axis=1).astype(np.float32)
+    kept_E = _heaviest(weight_E, row_E, start_U, heaviest)
+    count_U = np.bincount(row_E[kept_E], minlength=len(states))
+    start_U = np.concatenate([np.zeros(1, np.int64), np.cumsum(count_U)])
+    return Masses(item_E[kept_E], weight_E[kept_E], start_U, scale_U)
 
 
-def _relative(state: UserState) -> tuple[NDArray[np.uint64], NDArray[np.float64], float]:
-    size = state.size
-    total = state.total[:size]
-    if not size:
-        return state.item[:0], total[:, 0], _scale_of_said(state)
-    shift = np.array(
-        [
-            (ref_ms - state.as_of_ms) / half_life_ms
-            for ref_ms, half_life_ms in zip(
-                state.ref_ms, state.law.half_life_ms, strict=True
-            )
-        ]
-    )
-    heaviest = np.abs(total).max(axis=0)
+def _joined(parts: list[Any], nothing: Any) -> Any:
+    return np.concatenate(parts) if parts else nothing
+
+
+def _shifts(states: Sequence[UserState]) -> NDArray[np.float64]:
+    """U x C: log2 of what brings a class from its reference time to the user's newest."""
+    if not states:
+        return np.zeros((0, 3))
+    ref_UC = np.array([s.ref_ms for s in states], np.float64)
+    as_of_U = np.array([s.as_of_ms for s in states], np.float64)
+    half_life_C = np.array(states[0].law.half_life_ms)
+    shift_UC: NDArray[np.float64] = (ref_UC - as_of_U[:, None]) / half_life_C
+    return shift_UC
+
+
+def _scales(
+    total_EC: NDArray[np.float64], row_E: NDArray[np.int64], shift_UC: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """U: log2 of each user's heaviest mass; -inf where there is none."""
+    heaviest_UC = np.zeros(shift_UC.shape)
+    np.maximum.at(heaviest_UC, row_E, np.abs(total_EC))
     with np.errstate(divide="ignore"):
-        scale = float((np.log2(heaviest) + shift).max())
-    scale = max(scale, _scale_of_said(state))
-    if scale == -np.inf:
-        return state.item[:0], total[:0, 0], 0.0
-    weight = total @ np.exp2(np.clip(shift - scale, -1_070.0, 1_020.0))
-    touched = np.flatnonzero(weight)
-    return state.item[touched], weight[touched], scale
+        scale_U: NDArray[np.float64] = np.max(
+            np.log2(heaviest_UC) + shift_UC, axis=1, initial=-np.inf
+        )
+    return scale_U
 
 
-def _scale_of_said(state: UserState) -> float:
-    half_life_ms = state.law.half_life_ms[1]
+def _heaviest(
+    weight_E: NDArray[np.float32],
+    row_E: NDArray[np.int64],
+    start_U: NDArray[np.int64],
+    heaviest: int,
+) -> NDArray[np.int64]:
+    """Which pairs count: those with a weight, the heaviest of who has too many."""
+    if len(weight_E) and np.diff(start_U).max() > heaviest:
+        order_E = np.lexsort((-np.abs(weight_E), row_E))
+        rank_E = np.arange(len(row_E)) - start_U[row_E[order_E]]
+        kept_E: NDArray[np.int64] = np.sort(order_E[rank_E < heaviest])
+    else:
+        kept_E = np.arange(len(weight_E))
+    return kept_E[weight_E[kept_E] != 0]
+
+
+def _said_scale(state: UserState) -> float:
+    if not state.said and not state.said_tail:
+        return -np.inf
     times = [s.at_ms for s in state.said] + [at for at, _ in state.said_tail.values()]
-    return (max(times) - state.as_of_ms) / half_life_ms if times else -np.inf
+    return (max(times) - state.as_of_ms) / state.law.half_life_ms[1]
 
 
 def interest(

@@ -88,6 +88,8 @@ def loads(data: bytes, *, law: Law, applied: int) -> UserState:
 
 def _tail(state: UserState) -> bytes:
     """Only the items of which something has left the ring."""
+    if state.tail_newest_ms < 0:
+        return b""
     size = state.size
     used = np.flatnonzero(state.tail_n[:size].any(axis=1) | (state.tail_seen[:size] > 0))
     rows = np.zeros(len(used), TAIL)

@@ -6,6 +6,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking.rows import HashRows
+
 _RESCALE = 64.0  # half-lives by which a new event may lead before popularity is rescaled
 
 
@@ -16,7 +18,8 @@ class Catalogue:
     popular_half_life_ms: float
     row_of: dict[int, int] = field(default_factory=dict)
     free: list[int] = field(default_factory=list)
-    item_id: list[str] = field(default_factory=list)
+    rows: HashRows = field(default_factory=HashRows)
+    item_id: NDArray[np.object_] = field(default_factory=lambda: np.full(64, "", object))
     categories: list[frozenset[str]] = field(default_factory=list)
     in_category: dict[str, set[int]] = field(default_factory=dict)
     hash: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(64, np.uint64))
@@ -66,12 +69,17 @@ class Catalogue:
         self.item_id[row], self.categories[row] = "", frozenset()
         for column in self.sketches.values():
             column[row] = 0
+        self.rows.place(np.array([name], np.uint64), np.array([-1]))
         self.free.append(row)
 
     def id_of(self, name: int) -> str | None:
         """The item id of a hash, if the item is here."""
         row = self.row_of.get(name)
-        return None if row is None else self.item_id[row]
+        return None if row is None else str(self.item_id[row])
+
+    def find(self, hash_E: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Rows of many hashes, in their shape; -1 for items that are not here."""
+        return self.rows.find(hash_E.ravel()).reshape(hash_E.shape)
 
     def sketch(self, name: int, sketches: dict[str, NDArray[np.float16]]) -> None:
         """Set the item's sketch of each modality; those not named are emptied."""
@@ -106,10 +114,15 @@ class Catalogue:
         pool = pool[self.popularity[pool] > 0]
         return _best(pool, self.popularity[pool], self.hash[pool], limit)
 
-    def fresh(self, limit: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-        """Rows of the newest items (of `rows`), newest first."""
+    def fresh(
+        self, limit: int, rows: NDArray[np.int64] | None = None, *, as_of_ms: int
+    ) -> NDArray[np.int64]:
+        """Rows of the newest items (of `rows`), newest first; what is published only after
+        `as_of_ms` is not new then, and comes last."""
         pool = np.flatnonzero(self.hash) if rows is None else rows
-        return _best(pool, self.published_at_ms[pool], self.hash[pool], limit)
+        published_ms = self.published_at_ms[pool]
+        newness = np.where(published_ms <= as_of_ms, published_ms, -1)
+        return _best(pool, newness, self.hash[pool], limit)
 
     def rows_in(self, category: str) -> NDArray[np.int64]:
         """Rows of the items that have a category."""
@@ -120,12 +133,12 @@ class Catalogue:
         if self.free:
             row = self.free.pop()
         else:
-            row = len(self.item_id)
-            self.item_id.append("")
+            row = len(self.categories)
             self.categories.append(frozenset())
             if row == len(self.hash):
                 self._grow()
         self.row_of[name] = row
+        self.rows.place(np.array([name], np.uint64), np.array([row]))
         return row
 
     def _grow(self) -> None:
@@ -138,6 +151,9 @@ class Catalogue:
         ):
             held = getattr(self, column)
             setattr(self, column, np.concatenate([held, np.zeros_like(held)]))
+        self.item_id = np.concatenate(
+            [self.item_id, np.full(len(self.item_id), "", object)]
+        )
         for modality, held in self.sketches.items():
             self.sketches[modality] = np.concatenate([held, np.zeros_like(held)])
 

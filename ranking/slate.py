@@ -27,12 +27,18 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One place of a list before it is written."""
+class Places:
+    """The places of all lists as columns; a list ends at its first hash 0."""
 
-    name: int
-    score: float
-    source: str
+    hash_UK: NDArray[np.uint64]
+    score_UK: NDArray[np.float64]
+    source_UK: NDArray[np.object_]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many places each list has."""
+        count_U: NDArray[np.int64] = (self.hash_UK != 0).sum(axis=1)
+        return count_U
 
 
 def places(
@@ -41,22 +47,28 @@ def places(
     hash_UK: NDArray[np.uint64],
     score_UK: NDArray[np.float32],
     catalogue: Catalogue,
-    k: int,
     fresh_share: float,
-) -> list[list[Place]]:
-    """Each list's places: what was found, filled up with what is popular and fresh."""
-    filler = Filler(catalogue, share=fresh_share)
-    lists = []
-    for row, names, scores in zip(
-        wanted, hash_UK.tolist(), score_UK.astype(np.float64).round(6).tolist(), strict=True
-    ):
-        found = [
-            Place(name, score, row.source)
-            for name, score in zip(names, scores, strict=True)
-            if name
-        ][:k]
-        lists.append(found + filler.fill(row, found, room=k - len(found)))
-    return lists
+) -> Places:
+    """Each list's places: what was found (best first, then hashes 0), filled up with what is
+    popular and fresh."""
+    source_U1 = np.array([[row.source] for row in wanted], object).reshape(-1, 1)
+    out = Places(
+        hash_UK.copy(),
+        score_UK.astype(np.float64).round(6),
+        np.broadcast_to(source_U1, hash_UK.shape).copy(),
+    )
+    newest_ms = max((row.as_of_ms for row in wanted), default=0)
+    filler = Filler(catalogue, share=fresh_share, as_of_ms=newest_ms)
+    k = hash_UK.shape[1]
+    for u in np.flatnonzero(out.counts < k).tolist():
+        count = int((hash_UK[u] != 0).sum())
+        chosen = filler.fill(wanted[u], hash_UK[u, :count].tolist(), room=k - count)
+        below = out.score_UK[u, count - 1] if count else 1.0
+        for at, (name, fresh) in enumerate(chosen):
+            out.hash_UK[u, count + at] = name
+            out.score_UK[u, count + at] = round(below - 0.001 * (at + 1), 6)
+            out.source_UK[u, count + at] = "fresh" if fresh else "popular"
+    return out
 
 
 @dataclass(slots=True, eq=False)
@@ -66,14 +78,15 @@ class Filler:
 
     catalogue: Catalogue
     share: float
+    as_of_ms: int  # of the newest list: what is published later comes last
     ranked: dict[str, tuple[int, list[tuple[int, bool]]]] = field(default_factory=dict)
 
-    def fill(self, row: Wanted, found: Sequence[Place], *, room: int) -> list[Place]:
-        """At most `room` more places: the first that pass the list's filters."""
-        if not room:
-            return []
-        barred = {place.name for place in found}
-        barred.update(row.exclude.tolist())
+    def fill(
+        self, row: Wanted, found: Sequence[int], *, room: int
+    ) -> list[tuple[int, bool]]:
+        """At most `room` more items (hash, whether it is fresh): the first that pass the
+        list's filters and were not found already."""
+        barred = {*found, *row.exclude.tolist()}
         depth = 4 * room + len(barred)
         while True:
             held, ranked = self.ranked.get(row.category, (0, []))
@@ -82,14 +95,14 @@ class Filler:
                 self.ranked[row.category] = (depth, ranked)
             chosen = self._passing(row, barred, ranked, room)
             if len(chosen) == room or max(held, depth) >= len(self.catalogue):
-                return _places(chosen, below=found[-1].score if found else 1.0)
+                return chosen
             depth = len(self.catalogue)  # many are sold out or expired: look at all
 
     def _ranked(self, category: str, depth: int) -> list[tuple[int, bool]]:
         rows = self.catalogue.rows_in(category) if category else None
         return mixed(
             self.catalogue.popular(depth, rows),
-            self.catalogue.fresh(depth, rows),
+            self.catalogue.fresh(depth, rows, as_of_ms=self.as_of_ms),
             share=self.share,
         )
 
@@ -108,30 +121,22 @@ class Filler:
         return out
 
 
-def _places(chosen: Sequence[tuple[int, bool]], *, below: float) -> list[Place]:
-    """Scores fall along a list: what fills it up stands below what was found."""
-    return [
-        Place(name, round(below - 0.001 * (at + 1), 6), "fresh" if fresh else "popular")
-        for at, (name, fresh) in enumerate(chosen)
-    ]
-
-
 def slate_items(
-    lists: Sequence[Sequence[Place]],
-    why: Sequence[Sequence[list[Reason]]],
-    catalogue: Catalogue,
+    rows: Places, why: Sequence[list[Reason]], catalogue: Catalogue
 ) -> list[list[SlateItem]]:
-    """Places and their reasons as they stand on the wire."""
-    return [
-        [
-            SlateItem(
-                item_id=catalogue.item_id[catalogue.row_of[place.name]],
-                rank=rank,
-                score=place.score,
-                source=place.source,
-                reasons=reason if place.source not in ("popular", "fresh") else [],
-            )
-            for rank, (place, reason) in enumerate(zip(row, said, strict=True), start=1)
-        ]
-        for row, said in zip(lists, why, strict=True)
-    ]
+    """Places and their reasons (place after place) as they stand on the wire. Scores fall
+    along a list; what fills it up has no reasons."""
+    users, k = rows.hash_UK.shape
+    filled = np.isin(rows.source_UK, ("popular", "fresh")).ravel()
+    made = list(
+        map(
+            SlateItem,
+            catalogue.item_id[catalogue.find(rows.hash_UK)].ravel().tolist(),
+            list(range(1, k + 1)) * users,
+            rows.score_UK.ravel().tolist(),
+            rows.source_UK.ravel().tolist(),
+            [[] if at else said for at, said in zip(filled.tolist(), why, strict=True)],
+        )
+    )
+    counts = rows.counts.tolist()
+    return [made[u * k : u * k + count] for u, count in enumerate(counts)]

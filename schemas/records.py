@@ -208,7 +208,7 @@ class ItemVectors(
     withdrawn_by: tuple[int, str, int] | None = None
 
 
-class Reason(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Reason(Struct, frozen=True, omit_defaults=True):
     """Which item of the user's past speaks for this one, how much, and in which modality."""
 
     because: str
@@ -216,7 +216,7 @@ class Reason(Struct, frozen=True, kw_only=True, omit_defaults=True):
     modality: str = ""
 
 
-class SlateItem(Struct, frozen=True, kw_only=True):
+class SlateItem(Struct, frozen=True):
     """One place of a list. `rank` counts from 1; `source` names what proposed it."""
 
     item_id: str

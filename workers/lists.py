@@ -4,6 +4,7 @@ Shapes:  U = lists of a chunk,  K = places,  M = past items that reasons are sou
          D = width of the space
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,8 @@ from torch import Tensor
 from encoders.interest import Masses, interest, masses
 from encoders.state import UserState
 from ranking.reasons import past, reasons
-from ranking.slate import Place, Wanted, places, slate_items
-from schemas import CONTENT_TYPES, Encoding, Slate, encode
+from ranking.slate import Places, Wanted, places, slate_items
+from schemas import CONTENT_TYPES, Encoding, Reason, Slate, SlateItem, encode
 from workers import metrics
 from workers.config import ListConfig
 from workers.decode import carried
@@ -75,12 +76,11 @@ class Lists:
                 hash_UK=found[0],
                 score_UK=found[1],
                 catalogue=self.items.catalogue,
-                k=self.config.k,
                 fresh_share=self.config.fresh_share,
             )
             items = slate_items(rows, self._reasons(held, rows), self.items.catalogue)
-        for row in rows:
-            metrics.lists(_source(row))
+        for source, n in Counter(_source(row) for row in items).items():
+            metrics.lists(source, n)
         versions = {"encoder": self.items.encoder, "model": self.model, "ranker": RANKER}
         return [
             Slate(
@@ -165,24 +165,20 @@ class Lists:
             score_UK = np.take_along_axis(score_UK, order, axis=1)
         return hash_UK[:, :k], score_UK[:, :k]
 
-    def _reasons(self, held: Masses, rows: Sequence[Sequence[Place]]) -> list[list[list]]:  # type: ignore[type-arg]
-        k = self.config.k
-        listed_UK = np.zeros((len(rows), k), np.uint64)
-        for u, row in enumerate(rows):
-            listed_UK[u, : len(row)] = [place.name for place in row]
+    def _reasons(self, held: Masses, rows: Places) -> list[list[Reason]]:
+        """Why each place is what it is, place after place."""
         before = past(held, size=PAST)
-        names = np.concatenate([before.hash_UM, listed_UK], axis=1)
-        vectors, _ = self.items.index.vectors(names.ravel())
-        vector_UXD = vectors.reshape(*names.shape, -1)
-        why = reasons(
+        names_UX = np.concatenate([before.hash_UM, rows.hash_UK], axis=1)
+        vectors, _ = self.items.index.vectors(names_UX.ravel())
+        vector_UXD = vectors.reshape(*names_UX.shape, -1)
+        return reasons(
             before,
             past_UMD=vector_UXD[:, :PAST],
-            listed_UK=listed_UK,
+            listed_UK=rows.hash_UK,
             listed_UKD=vector_UXD[:, PAST:],
             catalogue=self.items.catalogue,
             limit=self.config.reasons,
         )
-        return [said[: len(row)] for said, row in zip(why, rows, strict=True)]
 
     def _vectors(self, hash_E: NDArray[np.uint64]) -> tuple[Tensor, Tensor]:
         vectors, known = self.items.index.vectors(hash_E)
@@ -211,7 +207,7 @@ def _unit(vector_UD: NDArray[np.float32]) -> NDArray[np.float32]:
     return unit_UD
 
 
-def _source(row: Sequence[Place]) -> str:
+def _source(row: Sequence[SlateItem]) -> str:
     if not row:
         return "empty"
     return row[0].source if row[0].source in ("interest", "query") else "cold"

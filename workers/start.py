@@ -74,7 +74,11 @@ def _guarded(
         with _stop_signals() as stop, ExitStack() as stack:
             questions = Questions()
             server = http.serve(
-                config.http, health, questions, role=role, worker=config.kafka.worker
+                config.http,
+                health,
+                questions if role == "recommend" else None,  # users are asked about there
+                role=role,
+                worker=config.kafka.worker,
             )
             stack.callback(server.close)
             log.info("listening", url=server.url)

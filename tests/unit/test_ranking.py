@@ -7,7 +7,7 @@ from encoders.interest import Masses
 from encoders.law import hash64
 from ranking.catalogue import Catalogue, mixed
 from ranking.reasons import past, reasons
-from ranking.slate import Place, Wanted, places, slate_items
+from ranking.slate import Places, Wanted, places, slate_items
 
 NEVER = 1 << 60
 NONE = np.zeros(0, np.uint64)
@@ -39,9 +39,9 @@ def listed(
     hash_UK[0, : len(found)] = [hash64(name) for name in found]
     score_UK = np.linspace(0.9, 0.1, k, dtype=np.float32)[None]
     rows = places(
-        [row], hash_UK=hash_UK, score_UK=score_UK, catalogue=held, k=k, fresh_share=share
+        [row], hash_UK=hash_UK, score_UK=score_UK, catalogue=held, fresh_share=share
     )
-    return [str(held.id_of(place.name)) for place in rows[0]]
+    return [str(held.id_of(name)) for name in rows.hash_UK[0].tolist() if name]
 
 
 def test_what_was_found_comes_first_and_the_newest_fill_up():
@@ -52,6 +52,10 @@ def test_the_popular_fill_up_before_the_fresh():
     held = catalogue(4)
     held.touch(hash64("i1"), 1.0, 50)
     assert listed(wanted(), held)[0] == "i1"
+
+
+def test_what_is_published_after_the_list_is_not_new_then():
+    assert listed(wanted(as_of_ms=2), catalogue(4)) == ["i2", "i1", "i0", "i3"]
 
 
 def test_popularity_fades_in_event_time():
@@ -90,10 +94,10 @@ def test_a_list_is_full_even_when_the_best_of_many_are_sold_out():
 def test_scores_fall_along_a_list_whatever_its_sources():
     held = catalogue(6)
     rows = places(
-        [wanted()], hash_UK=np.array([[hash64("i0"), 0]], np.uint64),
-        score_UK=np.array([[-0.2, -np.inf]], np.float32), catalogue=held, k=6, fresh_share=0.5,
+        [wanted()], hash_UK=np.array([[hash64("i0"), *[0] * 5]], np.uint64),
+        score_UK=np.array([[-0.2, *[-np.inf] * 5]], np.float32), catalogue=held, fresh_share=0.5,
     )  # fmt: skip
-    scores = [place.score for place in rows[0]]
+    scores = rows.score_UK[0].tolist()
     assert len(scores) == 6
     assert scores == sorted(scores, reverse=True)
 
@@ -139,7 +143,7 @@ def test_reasons_are_shares_of_what_speaks_for_an_item():
         before, past_UMD=past_UMD, listed_UK=np.array([[hash64("i3")]], np.uint64),
         listed_UKD=np.array([[[1.0, 0.0]]], np.float32), catalogue=held, limit=3,
     )  # fmt: skip
-    said = [(r.because, r.weight) for r in why[0][0]]
+    said = [(r.because, r.weight) for r in why[0]]
     assert said == [
         ("i0", pytest.approx(1 / 1.3, abs=1e-4)),
         ("i1", pytest.approx(0.3 / 1.3, abs=1e-4)),
@@ -157,10 +161,18 @@ def test_a_reason_names_the_modality_in_which_two_items_are_most_alike():
         listed_UK=np.array([[hash64("i1")]], np.uint64),
         listed_UKD=np.ones((1, 1, 2), np.float32), catalogue=held, limit=1,
     )  # fmt: skip
-    assert why[0][0][0].modality == "image"
+    assert why[0][0].modality == "image"
 
 
 def test_fillers_have_no_reasons():
     held = catalogue(1)
-    items = slate_items([[Place(hash64("i0"), 0.5, "popular")]], [[[]]], held)
+    items = slate_items(
+        Places(
+            np.array([[hash64("i0"), 0]], np.uint64),
+            np.array([[0.5, 0.0]]),
+            np.array([["popular", "interest"]], object),
+        ),
+        [[], []],
+        held,
+    )
     assert (items[0][0].item_id, items[0][0].rank, items[0][0].reasons) == ("i0", 1, [])
