@@ -90,10 +90,9 @@ def _heaviest(
     if len(weight_E) and np.diff(start_U).max() > heaviest:
         order_E = np.lexsort((-np.abs(weight_E), row_E))
         rank_E = np.arange(len(row_E)) - start_U[row_E[order_E]]
-        kept_E: NDArray[np.int64] = np.sort(order_E[rank_E < heaviest])
-    else:
-        kept_E = np.arange(len(weight_E))
-    return kept_E[weight_E[kept_E] != 0]
+        weight_E = weight_E.copy()
+        weight_E[order_E[rank_E >= heaviest]] = 0
+    return np.flatnonzero(weight_E)
 
 
 def _said_scale(state: UserState) -> float:
