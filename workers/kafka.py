@@ -13,11 +13,12 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import structlog
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     OFFSET_END,
     Consumer,
     KafkaError,
@@ -27,7 +28,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from workers.kafka_options import MISSING, MOVED, fate, reading, writing
+from workers.kafka_options import FENCED, MISSING, MOVED, fate, reading, tell, writing
 from workers.ports import (
     FatalError,
     Outbound,
@@ -37,6 +38,7 @@ from workers.ports import (
     Restarted,
     TransientError,
 )
+from workers.topics import member_of
 
 if TYPE_CHECKING:
     from workers.config import KafkaConfig
@@ -73,44 +75,25 @@ class KafkaSource:
         what it raises, `poll` raises."""
         self.group, self.worker = group, config.worker
         self.errors: Counter[str] = Counter()
-        self._config = config
-        self._cooperative = assignor == "cooperative-sticky"
+        self._config, self._topics = config, list(topics)
+        self._assignor = assignor
         self._before_revoke = before_revoke
         self._owned: set[Partition] = set()
         self._next: dict[Partition, int] = {}
         self._gained: set[Partition] = set()
         self._lost: set[Partition] = set()
         self._raised: Exception | None = None
+        self._member, self._astray = "", False
         self._paused = False
-        self._consumer = Consumer(
-            reading(
-                config,
-                **{
-                    "group.id": group,
-                    "group.instance.id": config.worker,
-                    "partition.assignment.strategy": assignor,
-                    "session.timeout.ms": config.session_timeout_ms,
-                    # how soon members hear of a rebalance
-                    "heartbeat.interval.ms": min(500, config.session_timeout_ms // 3),
-                    "max.poll.interval.ms": max(300_000, config.session_timeout_ms),
-                    "error_cb": lambda error: self._note(error, None),
-                },
-            )
-        )
-        for topic in topics:
-            _numbers(self._consumer, topic, config)
-        self._consumer.subscribe(
-            list(topics),
-            on_assign=self._on_assign,
-            on_revoke=self._on_revoke,
-            on_lost=self._on_lost,
-        )
+        self._consumer = self._joined()
 
     def poll(self, *, timeout_s: float, limit: int) -> Polled:
         """As Source promises. What was lost, was lost before the gained was gained."""
         self._pause(limit == 0)
         messages = self._await(timeout_s, limit)
         records = self._records(messages)
+        if self._astray:
+            self._renew()
         if self._raised is not None:
             self._raise(read=bool(records))
         gained, lost = frozenset(self._gained), frozenset(self._lost)
@@ -166,8 +149,11 @@ class KafkaSource:
         return self._consumer.consumer_group_metadata()
 
     def commit(self, next_offsets: Mapping[Partition, int]) -> None:
-        """Commits; a refusal because the partitions move is none: the new owner replays."""
-        offsets = _positions(next_offsets)
+        """Commits for what is ours; a refusal because partitions move is none: their new
+        owner replays."""
+        offsets = _positions({at: n for at, n in next_offsets.items() if at in self._next})
+        if not offsets:
+            return
         try:
             committed = self._consumer.commit(offsets=offsets, asynchronous=False)
             refusals = [at.error for at in committed if at.error is not None]
@@ -181,8 +167,54 @@ class KafkaSource:
     def close(self) -> None:
         """Stops reading; calls no `before_revoke`, and the membership stays until it times
         out."""
-        self._before_revoke = None
+        drain, self._before_revoke = self._before_revoke, None
         self._consumer.close()
+        self._before_revoke = drain
+
+    def _joined(self) -> Consumer:
+        consumer = Consumer(
+            reading(
+                self._config,
+                **{
+                    "group.id": self.group,
+                    "group.instance.id": self.worker,
+                    "partition.assignment.strategy": self._assignor,
+                    "session.timeout.ms": self._config.session_timeout_ms,
+                    # how soon members hear of a rebalance
+                    "heartbeat.interval.ms": min(500, self._config.session_timeout_ms // 3),
+                    "max.poll.interval.ms": max(300_000, self._config.session_timeout_ms),
+                    "error_cb": lambda error: self._note(error, None),
+                },
+            )
+        )
+        for topic in self._topics:
+            _numbers(consumer, topic, self._config)
+        consumer.subscribe(
+            self._topics,
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+        return consumer
+
+    def _renew(self) -> None:
+        """Joins anew, if nobody else has our name.
+
+        A coordinator that was away for longer than our session still knows the member that
+        librdkafka has given up by then, and takes us for a second one: whoever is fenced has
+        to look who it was. A member that nobody is any more goes with its session.
+        """
+        deadline = time.monotonic() + self._config.session_timeout_ms / 1000 + SETTLE_S
+        while member_of(self._config, self.group, self.worker) not in ("", self._member):
+            if time.monotonic() > deadline:
+                fenced = KafkaError(KafkaError.FENCED_INSTANCE_ID)
+                raise fate(fenced, self._config)
+            time.sleep(SLICE_S)
+        log.warning("joining_anew", group=self.group)
+        self._astray, self._paused = False, False
+        self.close()
+        self._lose(set(self._owned))
+        self._consumer = self._joined()
 
     def _await(self, timeout_s: float, limit: int) -> list[Message]:
         deadline = time.monotonic() + timeout_s
@@ -191,7 +223,7 @@ class KafkaSource:
             messages = _take(
                 self._consumer, limit, timeout_s=max(0.0, min(left_s, SLICE_S))
             )
-            changed = self._gained or self._lost or self._raised
+            changed = self._gained or self._lost or self._raised or self._astray
             if messages or changed or left_s <= SLICE_S:
                 return messages
 
@@ -212,13 +244,16 @@ class KafkaSource:
     def _note(self, error: KafkaError, topic: str | None) -> None:
         """Stops us by `poll` where nothing will get better; else the client mends itself."""
         self.errors[error.name()] += 1
-        log.warning("kafka_read", error=error.name(), message=error.str(), topic=topic)
+        tell(error, topic)
         if self._raised is not None:
             return
+        self._astray |= _is_fenced(error)
         try:
             if error.name() in MISSING and topic is not None:
                 _numbers(self._consumer, topic, self._config)  # one broker may lag behind
-            elif isinstance(ends := fate(_named(error), self._config), FatalError):
+            elif self._astray:
+                pass  # poll looks by whom
+            elif isinstance(ends := fate(error, self._config), FatalError):
                 raise ends
         except (FatalError, TransientError) as error_that_ends:
             self._raised = error_that_ends
@@ -253,11 +288,17 @@ class KafkaSource:
             time.sleep(0.001)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        at_rest = [TopicPartition(at.topic, at.partition, OFFSET_END) for at in partitions]
-        (consumer.incremental_assign if self._cooperative else consumer.assign)(at_rest)
-        if at_rest:
-            consumer.pause(at_rest)
+        """At rest at their ends, by number: an end still to be looked up would be taken up
+        after `begin`, in place of its offset."""
         gained = {(at.topic, at.partition) for at in partitions}
+        try:
+            ends = {at: end for at, (_, end) in self.bounds(sorted(gained)).items()}
+        except TransientError:
+            ends, self._astray = {}, True
+        at_rest = [TopicPartition(*at, ends.get(at, OFFSET_END)) for at in gained]
+        (consumer.incremental_assign if self._cooperative else consumer.assign)(at_rest)
+        consumer.pause(at_rest)
+        self._member = consumer.memberid()
         self._owned |= gained
         self._gained |= gained
 
@@ -271,16 +312,23 @@ class KafkaSource:
         self._on_lost(consumer, partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        lost = {(at.topic, at.partition) for at in partitions}
+        self._lose({(at.topic, at.partition) for at in partitions})
+        if self._cooperative:
+            consumer.incremental_unassign(partitions)
+        else:
+            consumer.unassign()
+
+    def _lose(self, lost: set[Partition]) -> None:
+        """What was gained and not yet told is not told to be lost."""
         self._owned -= lost
         self._lost |= lost - self._gained
         self._gained -= lost
         for partition in lost:
             self._next.pop(partition, None)
-        if self._cooperative:
-            consumer.incremental_unassign(partitions)
-        else:
-            consumer.unassign()
+
+    @property
+    def _cooperative(self) -> bool:
+        return self._assignor == "cooperative-sticky"
 
 
 def _take(consumer: Consumer, limit: int, *, timeout_s: float) -> list[Message]:
@@ -307,10 +355,12 @@ def _end(message: Any) -> tuple[Partition, int]:
     return (message.topic(), message.partition()), message.offset()
 
 
-def _named(error: KafkaError) -> KafkaError:
+def _is_fenced(error: KafkaError) -> bool:
     """A consumer wraps the one thing that ends it in an error without a name of its own."""
     fenced = KafkaError(KafkaError.FENCED_INSTANCE_ID)
-    return fenced if error.name() == "_FATAL" and fenced.str() in error.str() else error
+    return error.name() == fenced.name() or (
+        error.name() == "_FATAL" and fenced.str() in error.str()
+    )
 
 
 def _positions(offsets: Mapping[Partition, int]) -> list[TopicPartition]:
@@ -369,84 +419,81 @@ class TransactionalSink:
         """Ends what an earlier process of this name left open, and fences it."""
         self._config, self._source = config, source
         self._limit_s = config.transaction_timeout_ms / 1000 * 0.6
-        self._producer = _producer(
-            config,
-            **{
-                "transactional.id": f"{source.group}-{config.worker}",
-                "transaction.timeout.ms": config.transaction_timeout_ms,
-                "message.timeout.ms": int(self._limit_s * 1000),
-            },
-        )
-        try:
-            _retried(self._producer.init_transactions, limit_s=2 * REQUEST_S)
-        except KafkaException as error:
-            raise fate(error.args[0], config) from error
+        self._producer = self._opened()
 
     def publish(
         self, outbound: Sequence[Outbound], next_offsets: Mapping[Partition, int]
     ) -> None:
-        """As Sink promises. FatalError also where the outcome can't be known: a restart
-        settles it, and the committed offsets tell it."""
+        """As Sink promises. After Restarted the committed offsets tell what came of it: an
+        answer to a commit may be lost. TransientError: the broker is away for long."""
         if not outbound and not next_offsets:
             return
         if not self._source.holds(next_offsets):  # a broker asks only for membership
             raise Restarted("the partitions are no longer ours", frozenset(next_offsets))
-        deadline = time.monotonic() + self._limit_s
         try:
-            self._producer.begin_transaction()
-            _send(self._producer, outbound, deadline=deadline)
-            if next_offsets:
-                self._send_offsets(_positions(next_offsets), deadline=deadline)
+            self._transact(outbound, _positions(next_offsets))
         except KafkaException as error:
-            self._roll_back(error.args[0], next_offsets)
-        self._commit(next_offsets)
+            reason = error.args[0]
+        else:
+            return
+        log.warning("transaction_failed", error=reason.name(), message=reason.str())
+        self._roll_back(reason)
+        meant = fate(reason, self._config)
+        if isinstance(meant, FatalError) and not reason.fatal():
+            raise meant  # it would fail again
+        raise Restarted(str(meant), frozenset(next_offsets))
 
     def close(self) -> None:
         """Every call to `publish` is over by its return: there is nothing to wait for."""
         self._producer.close()
 
-    def _send_offsets(self, offsets: list[TopicPartition], *, deadline: float) -> None:
-        metadata = self._source.group_metadata()
-        _retried(
-            lambda left_s: self._producer.send_offsets_to_transaction(
-                offsets, metadata, left_s
-            ),
-            limit_s=deadline - time.monotonic(),
+    def _opened(self) -> Producer:
+        producer = _producer(
+            self._config,
+            **{
+                "transactional.id": f"{self._source.group}-{self._config.worker}",
+                "transaction.timeout.ms": self._config.transaction_timeout_ms,
+                "message.timeout.ms": int(self._limit_s * 1000),
+            },
         )
-
-    def _commit(self, next_offsets: Mapping[Partition, int]) -> None:
-        """Once asked for, a commit can't be taken back: its answer is waited for beyond the
-        broker's own limit."""
         try:
+            _retried(producer.init_transactions, limit_s=REQUEST_S)
+        except KafkaException as error:
+            raise fate(error.args[0], self._config) from error
+        return producer
+
+    def _transact(
+        self, outbound: Sequence[Outbound], offsets: list[TopicPartition]
+    ) -> None:
+        producer, deadline = self._producer, time.monotonic() + self._limit_s
+        producer.begin_transaction()
+        _send(producer, outbound, deadline=deadline)
+        if offsets:
+            membership = self._source.group_metadata()
             _retried(
-                self._producer.commit_transaction,
-                limit_s=REQUEST_S + self._config.transaction_timeout_ms / 1000,
+                lambda left_s: _in_time(
+                    lambda: producer.send_offsets_to_transaction(
+                        offsets, membership, left_s
+                    ),
+                    limit_s=left_s + SLICE_S,
+                ),
+                limit_s=deadline - time.monotonic(),
             )
-        except KafkaException as error:
-            if not error.args[0].txn_requires_abort():
-                raise self._ends(error.args[0]) from error
-            self._roll_back(error.args[0], next_offsets)
+        _retried(producer.commit_transaction, limit_s=REQUEST_S)
 
-    def _roll_back(
-        self, reason: KafkaError, next_offsets: Mapping[Partition, int]
-    ) -> NoReturn:
-        if reason.fatal():
-            raise self._ends(reason)
-        try:
-            _retried(self._producer.abort_transaction, limit_s=REQUEST_S)
-        except KafkaException as error:
-            raise self._ends(error.args[0]) from error
-        meant = fate(reason, self._config)
-        if isinstance(meant, FatalError) and reason.code() != KafkaError.FENCED_INSTANCE_ID:
-            raise meant
-        log.warning("transaction_aborted", error=reason.name(), message=reason.str())
-        raise Restarted(str(meant), frozenset(next_offsets))
-
-    def _ends(self, reason: KafkaError) -> FatalError:
-        meant = fate(reason, self._config)
-        return (
-            meant if isinstance(meant, FatalError) else FatalError(f"{meant}: start again")
-        )
+    def _roll_back(self, reason: KafkaError) -> None:
+        """Aborts, or, where this producer can't, ends the transaction by a new one."""
+        if not reason.fatal():
+            try:
+                _retried(self._producer.abort_transaction, limit_s=REQUEST_S)
+            except KafkaException as error:
+                reason = error.args[0]
+            else:
+                return
+        if reason.name() in FENCED:
+            raise fate(reason, self._config)
+        log.warning("producer_renewed", error=reason.name(), message=reason.str())
+        self._producer = self._opened()
 
 
 class AcknowledgedSink:
@@ -586,6 +633,26 @@ def _retried(call: Callable[[float], None], *, limit_s: float) -> None:
             time.sleep(SLICE_S)
 
 
+def _in_time(call: Callable[[], None], *, limit_s: float) -> None:
+    """Calls, and turns away from a call that does not return: once the group's coordinator
+    is gone for good, sending offsets knows no time limit (librdkafka issues 5456, 5511)."""
+    outcome = Future[None]()
+
+    def run() -> None:
+        try:
+            call()
+            outcome.set_result(None)
+        except BaseException as error:  # noqa: BLE001  # handed to who waits
+            outcome.set_exception(error)
+
+    Thread(target=run, name="kafka-offsets", daemon=True).start()
+    try:
+        outcome.result(limit_s)
+    except TimeoutError as error:
+        stuck = KafkaError(KafkaError._TIMED_OUT, "offsets can't be sent")
+        raise KafkaException(stuck) from error
+
+
 class KafkaTable:
     """All partitions of compacted topics from their beginning, without a group."""
 
@@ -617,7 +684,7 @@ class KafkaTable:
         bounds = _bounds(self._consumer, partitions, config)
         self._end = {at: end for at, (first, end) in bounds.items() if first < end}
         self._next = {at: bounds[at][0] for at in self._end}
-        self._consumer.assign([TopicPartition(*at, OFFSET_BEGINNING) for at in partitions])
+        self._consumer.assign(_positions({at: first for at, (first, _) in bounds.items()}))
 
     def refresh(self, *, limit: int, timeout_s: float) -> list[Record]:
         """As Table promises."""
@@ -634,7 +701,7 @@ class KafkaTable:
             elif isinstance(ends := fate(error, self._config), FatalError):
                 raise ends
             else:
-                log.warning("kafka_table", error=error.name(), message=error.str())
+                tell(error)
         return records
 
     def behind(self) -> int:

@@ -27,6 +27,7 @@ REFUSED = {
 }
 MOVED = {"ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "REBALANCE_IN_PROGRESS"}
 
+LIBRDKAFKA = "streamrec.librdkafka"
 log = structlog.get_logger("streamrec.kafka")
 
 
@@ -49,8 +50,8 @@ def client_options(config: KafkaConfig, **more: Any) -> dict[str, Any]:
         "client.id": config.worker,
         "reconnect.backoff.max.ms": 1000,
         "socket.keepalive.enable": True,
-        "error_cb": _tell,
-        "logger": logging.getLogger("streamrec.librdkafka"),
+        "error_cb": tell,
+        "logger": logging.getLogger(LIBRDKAFKA),
     }
     return {**ours, **more, **config.options}
 
@@ -87,9 +88,19 @@ def writing(config: KafkaConfig, **more: Any) -> dict[str, Any]:
     return client_options(config, **{**ours, **more})
 
 
-def _tell(error: ClientError) -> None:
-    """Clients mend their connections themselves; people want to know that they had to."""
-    log.warning("kafka_client", error=error.name(), message=error.str())
+def tell(error: ClientError, topic: str | None = None) -> None:
+    """Logs an error that the client mends itself. A connection is tried many times a second,
+    so of those only that no broker is left."""
+    if error.name() != "_TRANSPORT":
+        log.warning("kafka_client", error=error.name(), message=error.str(), topic=topic)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether librdkafka says what its errors don't."""
+    return not record.getMessage().startswith("FAIL ")
+
+
+logging.getLogger(LIBRDKAFKA).addFilter(_is_news)
 
 
 def fate(error: ClientError, config: KafkaConfig) -> FatalError | TransientError:

@@ -135,6 +135,14 @@ def broker_check(config: KafkaConfig, *, watch_s: float = 1.0) -> BrokerReport:
     )
 
 
+def member_of(config: KafkaConfig, group: str, worker: str) -> str:
+    """The id of the group's member that runs under this worker's name; empty if none does."""
+    admin = _admin(config)
+    answers = admin.describe_consumer_groups([group], request_timeout=REQUEST_S)
+    members = _answer(answers[group], config).members
+    return next((m.member_id for m in members if m.group_instance_id == worker), "")
+
+
 def _admin(config: KafkaConfig) -> AdminClient:
     return AdminClient(client_options(config))
 
