@@ -1,1 +1,1 @@
-"""The same paths over a recorded log: replay, metrics, baselines."""
+"""The same paths over a recorded log."""

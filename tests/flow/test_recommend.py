@@ -41,8 +41,8 @@ def click(event_id: str, user: str = "ann", item: str = "i1", **more: Any) -> In
 
 
 def answered(house: House, *events: Event, turns: int = 8) -> House:
-    house.send(*events)
-    house.turn(house.worker(), turns)
+    house.tell(*events)
+    house.turn(house.hire(), turns)
     return house
 
 
@@ -83,13 +83,13 @@ def test_duplicates_and_impressions_cause_no_list(house):
 
 
 def test_an_undo_brings_the_list_back(house):
-    worker = house.worker()
+    worker = house.hire()
     for event in (
         click("e1"),
         click("e2", item="i9", kind="purchase"),
         Undo(event_id="x", user_id="ann", undoes="e2", at_ms=NOW),
     ):
-        house.send(event)
+        house.tell(event)
         house.turn(worker, 4)
     before, between, after = (ids(s) for s in house.slates("ann"))
     assert before == after != between
@@ -113,7 +113,7 @@ def test_a_visit_of_a_category_lists_only_that_category(house):
 
 def test_a_stranger_is_shown_what_is_popular_and_fresh(house):
     for n in range(3):
-        house.send(click(f"p{n}", user=f"u{n}", item="i7"))
+        house.tell(click(f"p{n}", user=f"u{n}", item="i7"))
     answered(house, Visit(event_id="v", user_id="new", at_ms=NOW))
     (slate,) = house.slates("new")
     assert {i.source for i in slate.items} == {"popular", "fresh"}
@@ -126,16 +126,16 @@ def test_an_empty_catalogue_makes_an_empty_list():
 
 
 def test_a_query_is_answered_once_when_its_signal_comes(house):
-    worker = house.worker()
+    worker = house.hire()
     query = Query(event_id="q", user_id="ann", at_ms=NOW, text="like i5")
-    house.send(query)
+    house.tell(query)
     house.turn(worker, 4)
     assert house.slates() == []
     signal = Signal(
         event_id="q#q", of="q", user_id="ann", at_ms=NOW, cause="query", encoder=SPACE,
         vector=vector_of("i5").astype("<f4").tobytes(),
     )  # fmt: skip
-    house.send(signal, signal)
+    house.tell(signal, signal)
     house.turn(worker, 4)
     (slate,) = house.slates()
     assert slate.caused_by == ["q"]
@@ -159,27 +159,27 @@ def test_what_was_said_about_an_item_moves_the_list_and_is_named(house):
 
 
 def test_withdrawn_unavailable_and_expired_items_are_never_listed(house):
-    worker = house.worker()
-    house.send(click("e1"))
+    worker = house.hire()
+    house.tell(click("e1"))
     house.turn(worker, 4)
     first, second, third = ids(house.slates("ann")[-1])[:3]
     house.write(ITEMS, first, None)
     house.item(second, available=False)
     house.item(third, expires_at_ms=NOW + 5)
-    house.send(click("e2", item="i2", at_ms=NOW + 5))
+    house.tell(click("e2", item="i2", at_ms=NOW + 5))
     house.turn(worker, 4)
     assert not {first, second, third} & set(ids(house.slates("ann")[-1]))
 
 
 def test_a_withdrawn_item_that_comes_back_is_found_again(house):
-    worker = house.worker()
-    house.send(click("e1"))
+    worker = house.hire()
+    house.tell(click("e1"))
     house.turn(worker, 4)
     best = ids(house.slates("ann")[-1])[0]
     house.write(ITEMS, best, None)
     house.turn(worker, 2)
     house.write(ITEMS, best, house_item(best))
-    house.send(Visit(event_id="v", user_id="ann", at_ms=NOW))
+    house.tell(Visit(event_id="v", user_id="ann", at_ms=NOW))
     house.turn(worker, 4)
     assert ids(house.slates("ann")[-1])[0] == best
 
@@ -195,10 +195,10 @@ def test_vectors_of_another_version_are_never_compared(house):
 
 
 def test_an_item_is_new_to_lists_as_soon_as_its_vector_is_there(house):
-    worker = house.worker()
+    worker = house.hire()
     house.turn(worker, 1)
     house.item("new", vector_of("i1"))
-    house.send(click("e1"))
+    house.tell(click("e1"))
     house.turn(worker, 4)
     assert ids(house.slates("ann")[0])[0] == "new"
 
@@ -265,7 +265,7 @@ REFUSED: list[tuple[str, str, bytes | None, str]] = [
 def test_what_cannot_be_taken_is_set_aside_whole_and_the_next_is_answered(
     house, reason, key, value, names
 ):
-    house.write(EVENTS, key, value, headers=(("mine", b"kept"),))
+    house.put(EVENTS, key, value, headers=(("mine", b"kept"),))
     answered(house, click("e1"))
     (dead,) = house.dead()
     assert (dead.key, dead.value, dead.header("mine")) == (key.encode(), value, "kept")
@@ -281,43 +281,43 @@ def test_a_time_a_little_ahead_is_set_to_the_brokers(house):
 
 
 def test_a_user_in_two_partitions_is_refused_in_the_second(house):
-    house.write(EVENTS, "ann", encode(click("e1")), partition=0)
-    house.turn(house.worker(), 4)
-    house.write(EVENTS, "ann", encode(click("e2")), partition=1)
-    house.turn(house.worker(), 4)
+    house.put(EVENTS, "ann", encode(click("e1")), partition=0)
+    house.turn(house.hire(), 4)
+    house.put(EVENTS, "ann", encode(click("e2")), partition=1)
+    house.turn(house.hire(), 4)
     (dead,) = house.dead()
     assert dead.header("__connect.errors.class.name") == "wrong_partition"
     assert named(house.slates()) == ["e1"]
 
 
 def test_headers_of_the_cause_travel_to_its_list(house):
-    house.write(EVENTS, "ann", encode(click("e1")), headers=(("traceparent", b"00-abc"),))
-    house.turn(house.worker(), 4)
+    house.put(EVENTS, "ann", encode(click("e1")), headers=(("traceparent", b"00-abc"),))
+    house.turn(house.hire(), 4)
     (record,) = house.log.records(SLATES)
     assert record.header("traceparent") == "00-abc"
     assert record.header("content-type") == "application/msgpack"
 
 
 def test_after_a_crash_what_was_listed_is_folded_and_not_listed_again(house):
-    worker = house.worker(save_every_s=1e9)
-    house.send(*(click(f"e{n}", item=f"i{n}") for n in range(5)))
-    house.turn(worker, 6, crash=True)
-    house.send(click("e9", item="i9"))
-    house.turn(house.worker(), 6)
+    worker = house.hire(save_every_s=1e9)
+    house.tell(*(click(f"e{n}", item=f"i{n}") for n in range(5)))
+    house.crash(worker, 6)
+    house.tell(click("e9", item="i9"))
+    house.turn(house.hire(), 6)
     assert sorted(named(house.slates())) == ["e0", "e1", "e2", "e3", "e4", "e9"]
     assert not set(ids(house.slates("ann")[-1])) & {f"i{n}" for n in (0, 1, 2, 3, 4, 9)}
 
 
 @pytest.mark.parametrize("failure", ["publish", "search"])
 def test_a_batch_that_failed_is_answered_once_all_the_same(house, failure):
-    worker = house.worker()
+    worker = house.hire()
     house.turn(worker, 2)
     if failure == "publish":
         partitions = frozenset((EVENTS, n) for n in range(3))
         worker.sink.failures.append(Restarted("rolled back", partitions))
     else:
         fail_once(worker.items.index)
-    house.send(click("e1"), click("e1"), click("e2", user="bob"))
+    house.tell(click("e1"), click("e1"), click("e2", user="bob"))
     house.turn(worker, 8)
     assert sorted(named(house.slates())) == ["e1", "e2"]
     assert worker.users.held["ann"].state.size == 1
@@ -347,11 +347,11 @@ class Faulty:
 
 def test_while_the_store_is_away_nothing_is_lost(house):
     house.store = Faulty(house.store)
-    worker = house.worker()
-    house.send(click("e1"))
+    worker = house.hire()
+    house.tell(click("e1"))
     house.turn(worker, 6)
     house.store.down = True
-    house.send(click("e2"), click("e3", user="bob"))
+    house.tell(click("e2"), click("e3", user="bob"))
     house.turn(worker, 6)
     assert named(house.slates()) == ["e1"]
     house.store.down = False
@@ -364,25 +364,25 @@ def stored_of(house: House, user_id: str) -> Any:
 
 
 def test_a_store_put_back_to_an_older_copy_is_caught_up(house):
-    worker = house.worker()
-    house.send(click("e1"))
+    worker = house.hire()
+    house.tell(click("e1"))
     house.turn(worker, 6)
     older = dict(house.store.users), dict(house.store.points)
-    house.send(click("e2", item="i2"))
+    house.tell(click("e2", item="i2"))
     house.turn(worker, 6)
     house.store.users, house.store.points = older
-    house.send(click("e3", item="i3"))
+    house.tell(click("e3", item="i3"))
     house.turn(worker, 12)
     assert sorted(named(house.slates())) == ["e1", "e2", "e3"]
     assert stored_of(house, "ann").applied.offset == 2
 
 
 def test_two_workers_share_the_partitions_and_every_event_is_named_once(house):
-    one = house.worker("one")
-    house.send(*(click(f"a{n}", user=f"u{n}") for n in range(20)))
+    one = house.hire("one")
+    house.tell(*(click(f"a{n}", user=f"u{n}") for n in range(20)))
     house.turn(one, 4)
-    two = house.worker("two")
-    house.send(*(click(f"b{n}", user=f"u{n}", item="i2") for n in range(20)))
+    two = house.hire("two")
+    house.tell(*(click(f"b{n}", user=f"u{n}", item="i2") for n in range(20)))
     for _ in range(6):
         house.turn(one, 2)
         house.turn(two, 2)
@@ -397,25 +397,25 @@ def test_two_workers_share_the_partitions_and_every_event_is_named_once(house):
 def test_a_log_that_begins_after_the_progress_point_is_refused(house):
     answered(house, click("e1"), click("e2"), click("e3"))
     number = stored_of(house, "ann").applied.partition
-    house.send(*(click(f"f{n}") for n in range(5)))
+    house.tell(*(click(f"f{n}") for n in range(5)))
     house.log.expire((EVENTS, number), 6)
     with pytest.raises(FatalError, match="rec rebuild"):
-        house.turn(house.worker(), 4)
+        house.turn(house.hire(), 4)
 
 
 def test_a_store_of_another_log_is_refused(house):
     answered(house, click("e1"))
-    worker = house.worker()
-    worker.users.topic_id = "log-2"
+    worker = house.hire()
+    worker.users.topic_id = "another"
     with pytest.raises(FatalError, match="another topic"):
         house.turn(worker, 4)
 
 
 def test_users_let_go_of_are_the_same_when_they_come_back(house):
-    worker = house.worker()
+    worker = house.hire()
     worker.users.cache_bytes = 1
     for n in range(6):
-        house.send(click(f"e{n}", item=f"i{n}"))
+        house.tell(click(f"e{n}", item=f"i{n}"))
         house.turn(worker, 6)
         assert isinstance(worker.users, Users)
         assert not worker.users.held
@@ -428,6 +428,6 @@ def test_users_let_go_of_are_the_same_when_they_come_back(house):
 
 def test_dead_letters_are_not_written_twice_after_a_crash(house):
     house.write(EVENTS, "ann", b"\xc1")
-    house.turn(house.worker(save_every_s=1e9), 6, crash=True)
-    house.turn(house.worker(), 6)
+    house.crash(house.hire(save_every_s=1e9), 6)
+    house.turn(house.hire(), 6)
     assert len(house.log.records(DEAD)) == 1
