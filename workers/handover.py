@@ -13,11 +13,11 @@ RESTORED = 5_000  # records a turn: between two of them the group hears from us
 
 def change_partitions(worker: Worker, polled: Polled) -> None:
     """Forget what went, remember what is to begin."""
+    worker.health.set("group", ok=polled.joined, why="" if polled.joined else "joining")
     if polled.gained or polled.lost:
         metrics.rebalance(polled.lost)
         begin_again(worker, {number for _, number in polled.lost | polled.gained})
         worker.pending -= polled.lost - polled.gained
-        worker.health.set("group", ok=True)
 
 
 def begin_again(worker: Worker, numbers: set[int]) -> None:
@@ -42,6 +42,7 @@ def restore(worker: Worker) -> None:
             worker.shelf.restore(worker.restoring.refresh(limit=RESTORED, timeout_s=0.05))
     if worker.restoring.behind():
         return
+    worker.shelf.learn_widths()
     with metrics.stage("begin"):
         worker.source.begin(starts(worker.source, worker.pending))
     worker.outdated |= numbers

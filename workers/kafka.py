@@ -98,7 +98,7 @@ class KafkaSource:
             self._raise(read=bool(records))
         gained, lost = frozenset(self._gained), frozenset(self._lost)
         self._gained, self._lost = set(), set()
-        return Polled(records, gained, lost)
+        return Polled(records, gained, lost, joined=bool(self._member))
 
     def begin(self, offsets: Mapping[Partition, int]) -> None:
         """As Source promises; partitions that are not ours any more are passed over."""

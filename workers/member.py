@@ -49,13 +49,13 @@ def room(worker: Worker) -> int:
 
 def change_partitions(worker: Worker, polled: Polled) -> None:
     """Rebalance as data: forget what went, remember what is to begin."""
+    worker.health.set("group", ok=polled.joined, why="" if polled.joined else "joining")
     if polled.gained or polled.lost:
         metrics.rebalance(polled.lost)
         gone = {number for _, number in polled.lost}
         worker.users.lose(gone)
         worker.pending = (worker.pending - gone) | {number for _, number in polled.gained}
         worker.held = [r for r in worker.held if r.partition not in gone]
-        worker.health.set("group", ok=True)
 
 
 def begin(worker: Worker) -> None:

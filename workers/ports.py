@@ -75,11 +75,13 @@ class Outbound:
 @dataclass(frozen=True, slots=True)
 class Polled:
     """New records, and how our partitions changed since the last poll. Records of lost
-    partitions are already left out; gained ones deliver nothing before `begin`."""
+    partitions are already left out; gained ones deliver nothing before `begin`. `joined`:
+    whether the group knows us, with partitions or without."""
 
     records: Sequence[Record] = ()
     gained: frozenset[Partition] = frozenset()
     lost: frozenset[Partition] = frozenset()
+    joined: bool = True
 
 
 class Source(Protocol):
