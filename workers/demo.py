@@ -17,9 +17,11 @@ from pathlib import Path
 from rich.console import Console
 
 from workers import children, demo_system
-from workers.demo_acts import Cast, load_films, show_people, take_back, upload_film
+from workers.demo_acts import load_films, show_people, take_back
+from workers.demo_cast import Cast
 from workers.demo_show import Bar, heading, moment_of
 from workers.demo_stage import Stage, open_stage
+from workers.demo_upload import upload_film
 from workers.ledger import percentile
 from workers.movielens import MovieLens, Rating, fetch, interaction_of, read
 from workers.terminal import CommandError, Exit, console, hush
@@ -70,7 +72,9 @@ def run(demo: Demo) -> int:
             figures = story(demo, data, stage, out)
             out.print("stopping the workers and Kafka", style="dim")
     except CommandError as error:
-        raise CommandError(f"{error}\n(everything is kept in {folder})", error.code) from error
+        raise CommandError(
+            f"{error}\n(everything is kept in {folder})", error.code
+        ) from error
     if not demo.keep:
         shutil.rmtree(folder)
     return verdict(stage, figures, out, took_s=time.perf_counter() - began_s)
@@ -92,10 +96,12 @@ def set_up(
     out.print(f"Kafka is up on {bootstrap} after {time.perf_counter() - began_s:.1f} s")
     settings = demo_system.environment(folder, bootstrap, posters=demo.posters)
     config = demo_system.config_of(settings)
+    weights = ", ".join(f"{name} {share:g}" for name, share in demo_system.WEIGHTS.items())
     create_topics(as_json=False, config=config)
     running = demo_system.start_workers(folder, settings, stack)
     out.print(
-        f"one encode and one recommend worker are starting; their logs are in {demo.folder}"
+        f"one encode and one recommend worker are starting; their logs are in {demo.folder}. In "
+        f"an item's vector text weighs 1, {weights} (STREAMREC_ENCODERS__WEIGHTS)"
     )
     return open_stage(config, running, stack)
 

@@ -94,7 +94,7 @@ def list_table(
 def in_words(item: SlateItem, because: Callable[[str], str]) -> str:
     """Why an item is in a list: the weightiest reason, in a sentence."""
     source = SOURCES.get(item.source, item.source)
-    if not item.reasons:
+    if not item.reasons or item.source == "query":
         return source
     first = item.reasons[0]
     modality = f"{first.modality} " if first.modality else ""

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from schemas import Reason, Slate, SlateItem, encode
 from schemas.codec import decode
-from workers.demo_acts import Cast
+from workers.demo_cast import Cast
 from workers.demo_film import ITEM_ID, RATE_HZ, TITLE, upload
 from workers.demo_people import fans, of_different_tastes
 from workers.movielens import Film, MovieLens, Rating
