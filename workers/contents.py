@@ -28,6 +28,9 @@ Refusal = tuple[Record, DecodeError]
 _CARRIERS = (b"text", b"media", b"query", b"\\u")
 """What an event with content has somewhere in its bytes; the last for JSON that spells its
 keys in escapes. Clicks have none of them, and are not decoded."""
+MAX_BROUGHT = 1 << 18
+"""Numbers in all the vectors of one item. A number of one byte comes back as four: without
+a limit, an item that the log takes has vectors that it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def _item_job(
     brought, bad = brought_vectors(item, spaces)
     parts = [Part("text", "title", text=text)] if (text := item_text(item)) else []
     parts += _parts("media", item.media)
-    parts = [part for part in parts if part.modality not in item.vectors]
+    parts = [part for part in parts if part.modality not in brought]
     return Job(record, item, _encodable(parts, modalities), brought), bad
 
 
@@ -192,8 +195,15 @@ def brought_vectors(
     the others."""
     brought: dict[str, bytes] = {}
     bad: list[DecodeError] = []
+    room = MAX_BROUGHT
     for name, numbers in item.vectors.items():
         try:
+            room -= len(numbers) // (4 if isinstance(numbers, bytes) else 1)
+            if room < 0:
+                raise refused(
+                    "too_large", f"vectors.{name}", f"{len(numbers)} long",
+                    f"the vectors of an item have {MAX_BROUGHT} numbers in all, at most",
+                )  # fmt: skip
             brought[name] = _checked(name, numbers, spaces)
         except DecodeError as error:
             bad.append(error)

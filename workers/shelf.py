@@ -4,6 +4,7 @@ A projection of rec.item-vectors.v1: restored from it when a partition is gained
 when it is lost.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -27,6 +28,10 @@ class Shelf:
     version: str
     spaces: dict[str, int]
     items: dict[int, dict[str, ItemVectors]] = field(default_factory=dict)
+    declared: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.declared = frozenset(self.spaces)
 
     def get(self, number: int, item_id: str) -> ItemVectors:
         """What is known of an item; nothing but its id where it is new."""
@@ -54,9 +59,17 @@ class Shelf:
                 log.warning("item_vectors_unreadable", reason=error.reason)
                 continue
             self.put(record.partition, vectors)
-            for name, slot in vectors.slots.items():
-                if slot.encoder == BROUGHT:
-                    self.spaces.setdefault(name, len(slot.vector) // 4)
+
+    def learn_widths(self) -> None:
+        """A space that is not declared has the width of most vectors that were brought: one
+        wrong vector does not keep the right ones out for ever."""
+        widths: dict[str, Counter[int]] = defaultdict(Counter)
+        for items in self.items.values():
+            for vectors in items.values():
+                for name, slot in vectors.slots.items():
+                    if slot.encoder == BROUGHT and name not in self.declared:
+                        widths[name][len(slot.vector) // 4] += 1
+        self.spaces |= {name: found.most_common(1)[0][0] for name, found in widths.items()}
 
     def reusable(self, number: int, item_id: str, name: str, content: str) -> Slot | None:
         """The item's slot that was made of this very content by today's encoder."""

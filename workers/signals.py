@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
 from torch import Tensor
 
 from schemas import CONTENT_TYPES, Interaction, Media, Query, Signal, encode
@@ -18,6 +19,8 @@ from workers.plan import Planned, vector_of
 from workers.ports import Headers, Outbound, Record
 
 MAX_ID_BYTES = 256
+MAX_BYTES = 1_000_000  # of a Signal: an event as large as the log takes has a larger one
+MAX_CATEGORY = 1_025  # characters: one more than any category has
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,19 @@ def derived_id(of: str, suffix: str) -> str:
 
 
 def outbound(signal: Signal, record: Record, *, topic: str) -> Outbound:
-    """A Signal on its way: into the partition number of its cause."""
+    """A Signal on its way: into the partition number of its cause. Where the cause's context
+    and headers would make it too large for the log, it goes with the category alone."""
+    value, headers = encode(signal), carried(record)
+    if len(value) + sum(len(k) + len(v or b"") for k, v in headers) > MAX_BYTES:
+        category = signal.context.get("category", "")
+        kept = {"category": category[:MAX_CATEGORY]} if isinstance(category, str) else {}
+        value, headers = encode(replace(signal, context=kept)), ()
     return Outbound(
         topic,
         signal.user_id.encode(),
-        encode(signal),
+        value,
         record.partition,
-        caused(record.timestamp_ms) + carried(record),
+        caused(record.timestamp_ms) + headers,
     )
 
 

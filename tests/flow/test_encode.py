@@ -265,6 +265,38 @@ def test_the_width_of_a_space_is_remembered_over_a_restart(shop):
     assert reasons(shop) == ["wrong_width"]
 
 
+def test_after_a_restart_a_space_has_the_width_that_most_items_have(encoders):
+    shop = Workshop(encoders)
+    for n, width in enumerate([2, 3, 3]):  # of three workers, as it were
+        put(shop, f"i{n}", vectors={"clip": [1.0] * width})
+        with shop.worker() as worker:
+            worker.shelf.spaces.clear()
+            worker.shelf.declared = frozenset({"clip"})
+            shop.turn(worker, until=lambda: settled(worker))
+    put(shop, "late", vectors={"clip": [1.0, 2.0, 3.0]})
+    worker = shop.drain()
+    assert worker.shelf.spaces == {"clip": 3}
+    assert set(shop.items()["late"].slots) == {"text", "clip"}
+    assert not shop.dead_letters()
+
+
+def test_a_bad_vector_leaves_its_modality_to_what_the_item_shows(shop):
+    put(shop, vectors={"image": [0.0, 0.0]}, media=[inline("image", RED)])
+    shop.drain()
+    assert set(shop.items()["i1"].slots) == {"text", "image"}
+    assert shop.seen("image") == 1
+    assert reasons(shop) == ["empty"]
+
+
+def test_vectors_are_taken_as_far_as_the_log_takes_them_back(shop):
+    put(shop, vectors={f"s{n}": [1.0] * 8192 for n in range(40)})
+    shop.drain()
+    (written,) = shop.log.records(TOPICS.item_vectors)
+    assert len(written.value or b"") < 2 * 1024 * 1024
+    assert len(shop.items()["i1"].slots) == 33
+    assert reasons(shop) == ["too_large"]
+
+
 # --- what is wrong -------------------------------------------------------------------------
 
 
@@ -457,6 +489,17 @@ def test_a_query_that_cannot_be_encoded_still_has_its_signal(shop, fields):
     (signal,) = shop.signals().values()
     assert (signal.event_id, signal.vector, signal.modality) == ("q1#q", None, "")
     assert reasons(shop) == (["undecodable"] if "media" in fields else [])
+
+
+def test_a_query_as_large_as_the_log_takes_has_a_signal_that_the_log_takes(shop):
+    context = {"category": "film", "history": "x" * 1_040_000}
+    ask(shop, text="rainy noir", context=context)
+    shop.drain()
+    (sent, written) = shop.log.records(TOPICS.events)
+    assert len(written.value or b"") < len(sent.value or b"")
+    (signal,) = shop.signals().values()
+    assert signal.context == {"category": "film"}
+    assert signal.vector
 
 
 def test_what_a_user_uploads_is_a_signal_and_no_slot(shop):
