@@ -7,11 +7,12 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 import ssl
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ __all__ = ["DECODED_KINDS", "MediaError", "MediaLimits", "fetch", "fetch_once"]
 
 DECODED_KINDS = ("image", "audio", "text")
 _BLOCK = 1 << 16
+_LOOK_UP_S = 0.2  # how often a fetch under way looks whether we stop
+# Of each request it says the whole URL, and many a signed URL is a key.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 _BUSY = (408, 425, 429)  # with 5xx, answers that may be better later
 
 
@@ -39,15 +43,17 @@ def fetch(
 ) -> bytes:
     """The bytes of a reference, as its sha256 says. Raises MediaError, which names `field`.
 
-    A server that does not answer is asked `limits.tries` times in all.
+    A server that does not answer is asked `limits.tries` times in all. `wait` pauses for so
+    many seconds; when it returns true, as an Event's does, the fetch is given up.
     """
     for attempt in range(limits.tries - 1):
         try:
-            return fetch_once(ref, limits=limits, field=field)
+            return fetch_once(ref, limits=limits, field=field, wait=wait)
         except TransientError:
-            wait(0.2 * 2**attempt)
+            if wait(0.2 * 2**attempt):
+                break
     try:
-        return fetch_once(ref, limits=limits, field=field)
+        return fetch_once(ref, limits=limits, field=field, wait=wait)
     except TransientError as error:
         raise _refused(
             "unreachable", path(field, "uri"), ref.uri,
@@ -55,14 +61,20 @@ def fetch(
         ) from error  # fmt: skip
 
 
-def fetch_once(ref: MediaRef, *, limits: MediaLimits, field: str = "media") -> bytes:
+def fetch_once(
+    ref: MediaRef,
+    *,
+    limits: MediaLimits,
+    field: str = "media",
+    wait: Callable[[float], object] = time.sleep,
+) -> bytes:
     """One try. Raises TransientError where another may succeed, else MediaError."""
     if ref.kind not in DECODED_KINDS:
         known = ", ".join(DECODED_KINDS)
         raise _refused(
             "unsupported_kind", path(field, "kind"), ref.kind, f"send one of {known}"
         )
-    data = _inline(ref, limits, field) if ref.data else _fetched(ref, limits, field)
+    data = _inline(ref, limits, field) if ref.data else _fetched(ref, limits, field, wait)
     if not data:
         raise _refused(
             "empty", path(field, "uri"), ref.uri, "send content of at least one byte"
@@ -85,19 +97,21 @@ def _inline(ref: MediaRef, limits: MediaLimits, field: str) -> bytes:
     return ref.data
 
 
-def _fetched(ref: MediaRef, limits: MediaLimits, field: str) -> bytes:
+def _fetched(
+    ref: MediaRef, limits: MediaLimits, field: str, wait: Callable[[float], object]
+) -> bytes:
     from workers.media_allow import NotAllowed, allowed_path, allowed_url, scheme_of
 
     name = path(field, "uri")
     if not ref.uri:
-        raise _refused("empty", field, ref.uri, "send a uri, or data")
+        raise _refused("empty", path(field), ref.uri, "send a uri, or data")
     try:
         if scheme_of(ref.uri) == "file":
             return _read_file(allowed_path(ref.uri, limits.allow), ref, limits, name)
         url = allowed_url(ref.uri, limits.allow)
     except (NotAllowed, UnicodeError, RuntimeError, OSError) as error:
         raise _refused("not_allowed", name, ref.uri, str(error)) from error
-    return asyncio.run(_read_http(url, ref, limits, name))
+    return asyncio.run(_unless_stopped(_read_http(url, ref, limits, name), wait))
 
 
 def _read_file(file: Path, ref: MediaRef, limits: MediaLimits, name: str) -> bytes:
@@ -115,6 +129,19 @@ def _read_file(file: Path, ref: MediaRef, limits: MediaLimits, name: str) -> byt
     if len(data) > limits.max_bytes:
         raise _too_large(ref, limits, name)
     return data
+
+
+async def _unless_stopped(
+    reading: Coroutine[None, None, bytes], wait: Callable[[float], object]
+) -> bytes:
+    """What is read, or TransientError when we are to stop: a worker that ends does not wait
+    for somebody else's server."""
+    task = asyncio.ensure_future(reading)
+    while not (await asyncio.wait({task}, timeout=_LOOK_UP_S))[0]:
+        if wait(0):
+            task.cancel()
+            raise TransientError("given up: we stop")
+    return task.result()
 
 
 async def _read_http(

@@ -80,7 +80,7 @@ class Preparer:
         ]
 
     def close(self) -> None:
-        """Drop what waits and let what runs come to its end, without more tries."""
+        """Drop what waits, give up what is fetched, let what is decoded come to its end."""
         self._closing.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 

@@ -6,6 +6,7 @@ import os
 import struct
 import zlib
 
+import av
 import msgspec
 import numpy as np
 import pytest
@@ -302,6 +303,16 @@ def test_a_silent_server_costs_no_more_than_one_read(server):
     assert error.reason == "too_slow"
 
 
+@pytest.mark.parametrize("path", ["/drip", "/silent"])
+def test_a_fetch_is_given_up_when_we_stop(server, path):
+    limits = within(server.url, total_s=60, read_s=60)
+    error = refusal(
+        fetch, image_ref(f"{server.url}{path}"), limits=limits, wait=lambda _: True
+    )
+    assert error.reason == "unreachable"
+    assert "we stop" in str(error)
+
+
 def test_reading_stops_at_the_limit_of_bytes(server):
     limits = within(server.url, max_bytes=100_000)
     for path in ("/endless", "/says-huge"):
@@ -452,6 +463,7 @@ def test_what_is_no_picture_is_undecodable(data):
     error = refusal(pixels, data)
     assert error.reason == "undecodable"
     assert "JPEG" in str(error)
+    assert "BytesIO" not in str(error)  # letters of one reason read alike
 
 
 def test_pixels_are_counted_before_they_are_decoded():
@@ -499,6 +511,34 @@ def test_sounds_come_out_mono_at_16_khz(kind, rate):
     assert float(content.waveform_T.square().mean()) == pytest.approx(0.125, rel=0.2)
 
 
+def recorded(container: str, codec: str, seconds: float = 1.0) -> bytes:
+    """A stereo tone as a telephone or a browser records it."""
+    stream = io.BytesIO()
+    with av.open(stream, "w", format=container) as out:
+        track = out.add_stream(codec, rate=48_000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(
+            np.stack([tone(seconds, 48_000)] * 2), format="fltp", layout="stereo"
+        )
+        frame.sample_rate = 48_000
+        packets = [*track.encode(frame), *track.encode(None)]
+        for packet in packets:
+            out.mux(packet)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("mp4", "aac"), ("ipod", "aac"), ("adts", "aac"), ("webm", "libopus")],
+)
+def test_what_telephones_and_browsers_record_is_heard(container, codec):
+    data = recorded(container, codec)
+    content = heard(data)
+    assert abs(len(content.waveform_T) - 16_000) < 1_500
+    assert float(content.waveform_T.square().mean()) == pytest.approx(0.125, rel=0.2)
+    short = heard(data, max_audio_s=0.5)
+    assert (len(short.waveform_T), short.cut) == (8_000, True)
+
+
 def test_of_a_long_sound_only_the_beginning_is_read():
     content = heard(sound_bytes(tone(3)), max_audio_s=1)
     assert len(content.waveform_T) == 16_000
@@ -524,7 +564,16 @@ def test_samples_that_are_no_numbers_are_refused(bad):
 
 
 @pytest.mark.parametrize(
-    "data", [b"x", b"RIFF\0\0\0\0WAVEfmt ", b"OggS" + b"\0" * 60, b"fLaC"]
+    "data",
+    [
+        b"x",
+        b"RIFF\0\0\0\0WAVEfmt ",
+        b"OggS" + b"\0" * 60,
+        b"fLaC",
+        b"\0\0\0\x18ftypM4A " + b"\0" * 60,
+        b"\x1aE\xdf\xa3" + b"\0" * 60,
+        b"#EXTM3U\nfile:///etc/passwd\n",
+    ],
 )
 def test_what_is_no_sound_is_undecodable(data):
     assert refusal(heard, data).reason == "undecodable"
