@@ -1,10 +1,19 @@
 """The doors to Kafka: a group's member, two ways to write, tables read whole.
 
-With topics.py the only file that knows confluent_kafka. Traps that shaped it: consume(n)
-waits for all n, so the first record is waited for alone; (un)assign outside a rebalance
-callback is taken for the answer to a rebalance that waits, so going back is a seek; a
-pause outlives the loss of its partition, and its end wakes nobody for a second, so `begin`
-resumes and then seeks; sending offsets before a flush costs 100 ms.
+With topics.py the only file that knows confluent_kafka. Traps of librdkafka that shaped it,
+each proven by a test or by a broker killed under load:
+
+- consume(n) waits for all n: the first record is waited for alone;
+- (un)assign outside a rebalance callback is taken for the answer to a rebalance that waits:
+  going back is a seek;
+- an offset still to be looked up (END) comes back after a seek and overrides it: partitions
+  are assigned by number;
+- a pause outlives the loss of its partition, and its end wakes nobody for a second: `begin`
+  resumes, then seeks, which does;
+- a static member whose coordinator was away for its session is fenced by itself: `_renew`;
+- sending offsets may wait for ever once their coordinator is gone: `_in_time`; and costs
+  100 ms unless everything is flushed before;
+- the first record of an idempotent producer that is not connected waits for 500 ms.
 """
 
 from __future__ import annotations
@@ -94,6 +103,7 @@ class KafkaSource:
         records = self._records(messages)
         if self._astray:
             self._renew()
+            records = []
         if self._raised is not None:
             self._raise(read=bool(records))
         gained, lost = frozenset(self._gained), frozenset(self._lost)
@@ -114,7 +124,7 @@ class KafkaSource:
             self._next[(at.topic, at.partition)] = at.offset
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """As Source promises. Waits for open transactions on these offsets."""
+        """As Source promises. Waits while a transaction on these offsets is open."""
         if not partitions:
             return {}
         asked = [TopicPartition(*partition) for partition in partitions]
@@ -621,14 +631,17 @@ def _produce(
 
 
 def _retried(call: Callable[[float], None], *, limit_s: float) -> None:
-    """Calls with the seconds left, again while the error is one to retry and time is left."""
+    """Calls with the seconds left, again while the error is one to retry and time is left.
+    A call that another, unfinished one is in the way of is not tried again."""
     deadline = time.monotonic() + limit_s
     while True:
         left_s = max(0.1, deadline - time.monotonic())
         try:
             return call(left_s)
         except KafkaException as error:
-            if not error.args[0].retriable() or time.monotonic() >= deadline:
+            reason = error.args[0]
+            hopeless = not reason.retriable() or reason.code() == KafkaError._CONFLICT
+            if hopeless or time.monotonic() >= deadline:
                 raise
             time.sleep(SLICE_S)
 

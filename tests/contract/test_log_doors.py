@@ -311,6 +311,7 @@ def test_a_worker_that_comes_back_under_its_name_has_its_partitions_at_once(
     assert values(after, 0) == [6, 7, 8, 9]
 
 
+@pytest.mark.parametrize("doors", KINDS[:2], indirect=True)
 def test_two_workers_of_one_name_are_one_too_many(doors: Doors) -> None:
     first = joined(doors, "twin")
     second = Member(doors.source("events", worker="twin"))
