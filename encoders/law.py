@@ -69,6 +69,11 @@ class Law:
     def __post_init__(self) -> None:
         if missing := KINDS.keys() ^ self.kinds.keys():
             raise ValueError(f"kinds must name each kind once; check {sorted(missing)}")
+        if len(self.rating_weights) < 2:
+            raise ValueError(
+                f"rating_weights needs the weights of 1, 2, ... stars, at least two, not "
+                f"{self.rating_weights}"
+            )
         if min(self.half_life_ms) <= 0:
             raise ValueError(f"half-lives must be positive, not {self.half_life_ms}")
         in_order = [self.kinds[name] for name in NAMES]

@@ -22,6 +22,7 @@ class OtherLaw(ValueError):
 class _Stored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     v: int
     law: str
+    since_ms: int = -1
     as_of_ms: int = -1
     erased_at_ms: int = -1
     ring: bytes = b""
@@ -41,6 +42,7 @@ def dumps(state: UserState) -> bytes:
         _Stored(
             v=VERSION,
             law=state.law.digest,
+            since_ms=state.since_ms,
             as_of_ms=state.as_of_ms,
             erased_at_ms=state.erased_at_ms,
             ring=state.ring.tobytes(),
@@ -68,6 +70,7 @@ def loads(data: bytes, *, law: Law, applied: int) -> UserState:
     state = UserState(
         law=law,
         applied=applied,
+        since_ms=stored.since_ms,
         as_of_ms=stored.as_of_ms,
         erased_at_ms=stored.erased_at_ms,
         ring=Window(RING, law.ring, stored.ring),

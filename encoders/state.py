@@ -66,6 +66,7 @@ class UserState:
     undone: Window
     shown: Window
     applied: int = -1
+    since_ms: int = -1  # the broker's time of the first record: whose partition it is
     as_of_ms: int = -1
     newest_ms: int = -1
     erased_at_ms: int = -1

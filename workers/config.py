@@ -227,7 +227,10 @@ def load_config(env: Mapping[str, str]) -> Config:
         config = msgspec.convert(tree, Config, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(_explained(str(error))) from error
-    config.law.law()
+    try:
+        config.law.law()
+    except ValueError as error:
+        raise ConfigError(f"{PREFIX}LAW__*: {error}") from error
     return config
 
 

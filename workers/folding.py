@@ -83,7 +83,7 @@ def fold_all(
     late = clamped = 0
     for a in accepted:
         event, record, user = a.event, a.record, held[a.event.user_id]
-        if user.partition != record.partition:
+        if not users.expects(user, record):
             refusals.append((record, _elsewhere(a, user)))
             continue
         was_late = a.at_ms < user.state.newest_ms

@@ -22,6 +22,7 @@ TURN = "turn"
 """A progress point needs some vector; nobody searches by it."""
 OFFSET = "applied.offset"
 TOPIC = "applied.topic_id"
+PARTITION = "applied.partition"
 CATEGORIES = "categories"
 LISTED_UNTIL = "listed_until_ms"
 UNLISTED = -(1 << 62)
@@ -94,21 +95,25 @@ def newest(users: Iterable[StoredUser]) -> list[StoredUser]:
 
 
 def behind(user: StoredUser, stored: Applied) -> bool:
-    """Whether the store is ahead of this user. Offsets of another topic say nothing."""
-    return user.applied.topic_id == stored.topic_id and user.applied.offset < stored.offset
+    """Whether the store is ahead of this user. Offsets of another log say nothing."""
+    return same_log(user.applied, stored) and user.applied.offset < stored.offset
 
 
 def ahead(user: StoredUser, stored: Applied) -> bool:
     """Whether this user must be written: it is stored with a lower offset."""
-    same = user.applied.topic_id == stored.topic_id
-    return not same or user.applied.offset > stored.offset
+    return not same_log(user.applied, stored) or user.applied.offset > stored.offset
+
+
+def same_log(one: Applied, other: Applied) -> bool:
+    """Whether two offsets are of one partition of one topic, and so tell an order."""
+    return (one.topic_id, one.partition) == (other.topic_id, other.partition)
 
 
 def thresholds(
     users: Sequence[StoredUser], stored: Mapping[str, Applied]
-) -> Iterator[tuple[str, int, list[StoredUser]]]:
+) -> Iterator[tuple[Applied, list[StoredUser]]]:
     """Groups that one condition `stored offset < threshold` serves, as few as can be:
-    (topic id, threshold, users). `stored`: what is known of users, none of them ahead.
+    (log and threshold, users). `stored`: what is known of users, none of them ahead.
 
     A threshold is at most each user's own offset, so a store that is ahead is never
     overwritten, and above what is known to be stored. Usually a partition is one group: a
@@ -117,18 +122,18 @@ def thresholds(
     logs: dict[tuple[str, int], list[StoredUser]] = {}
     for user in sorted(users, key=lambda user: user.applied.offset):
         logs.setdefault((user.applied.topic_id, user.applied.partition), []).append(user)
-    for (topic_id, _), log in logs.items():
+    for log in logs.values():
         left = log
         while left:
-            threshold = left[0].applied.offset
-            served = [_known(user, stored) < threshold for user in left]
-            yield topic_id, threshold, list(compress(left, served))
+            threshold = left[0].applied
+            served = [_known(user, stored) < threshold.offset for user in left]
+            yield threshold, list(compress(left, served))
             left = [user for user, done in zip(left, served, strict=True) if not done]
 
 
 def _known(user: StoredUser, stored: Mapping[str, Applied]) -> int:
     known = stored.get(user.point_id)
-    return known.offset if known and known.topic_id == user.applied.topic_id else -1
+    return known.offset if known and same_log(known, user.applied) else -1
 
 
 def portions(

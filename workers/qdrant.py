@@ -16,6 +16,7 @@ from workers.points import (
     INTEREST,
     LISTED_UNTIL,
     OFFSET,
+    PARTITION,
     TOPIC,
     TURN,
     ahead,
@@ -94,14 +95,14 @@ class QdrantUserStore:
         stored: dict[str, Applied] = {}
         refused = 0
         for _ in range(ROUNDS):
-            for topic_id, threshold, group in thresholds(left, stored):
+            for threshold, group in thresholds(left, stored):
                 points = [
                     _point(
                         user.point_id, INTEREST, user.interest.tolist(), user_payload(user)
                     )
                     for user in group
                 ]
-                self._users.upsert(points, only=_lower(topic_id, threshold))
+                self._users.upsert(points, only=_lower(threshold))
             stored = self._applied(left)
             refused += sum(
                 u.point_id in stored and behind(u, stored[u.point_id]) for u in left
@@ -226,13 +227,15 @@ def _point(
     )
 
 
-def _lower(topic_id: str, threshold: int) -> models.Filter:
-    """Points whose stored offset is lower, or of another topic, where offsets say nothing."""
-    same = models.FieldCondition(key=TOPIC, match=models.MatchValue(value=topic_id))
+def _lower(threshold: Applied) -> models.Filter:
+    """Points whose stored offset is lower, or of another log, where offsets say nothing."""
+    match = models.MatchValue
+    topic = models.FieldCondition(key=TOPIC, match=match(value=threshold.topic_id))
+    number = models.FieldCondition(key=PARTITION, match=match(value=threshold.partition))
     return models.Filter(
         should=[
-            models.FieldCondition(key=OFFSET, range=models.Range(lt=threshold)),
-            models.Filter(must_not=[same]),
+            models.FieldCondition(key=OFFSET, range=models.Range(lt=threshold.offset)),
+            models.Filter(must_not=[models.Filter(must=[topic, number])]),
         ]
     )
 

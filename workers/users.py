@@ -134,6 +134,20 @@ class Users:
             self.held[user_id] = self.held.pop(user_id)  # the freshest stand last
         return {user_id: self.held[user_id] for user_id in wanted}
 
+    def expects(self, user: Held, record: Record) -> bool:
+        """Whether this record's partition is the user's: the first by the broker's clock. A
+        log that is folded again is not read in the order in which it grew, and a stray that
+        was refused then must not be taken for the user now."""
+        state, first_ms = user.state, record.timestamp_ms
+        if user.partition == record.partition:
+            state.since_ms = first_ms if state.since_ms < 0 else state.since_ms
+            return True
+        if first_ms < state.since_ms and user.partition in self.owned:
+            user.partition, user.state = record.partition, new_state(self.law)
+            user.state.since_ms = first_ms
+            return True
+        return False
+
     def peek(self, user_id: str) -> Held | None:
         """A stored user that is ours, without keeping it at hand."""
         point_id = point_id_of(user_id)

@@ -323,10 +323,11 @@ def test_conditions_never_let_a_lower_offset_pass_and_serve_everyone(
             known = Applied(topic_id="t", partition=partition, offset=below)
             stored[users[-1].point_id] = known
     served = []
-    for topic_id, threshold, group in thresholds(users, stored):
+    for threshold, group in thresholds(users, stored):
         for one in group:
-            assert topic_id == one.applied.topic_id
-            assert threshold <= one.applied.offset
-            assert one.point_id not in stored or stored[one.point_id].offset < threshold
+            assert threshold.topic_id == one.applied.topic_id
+            assert threshold.offset <= one.applied.offset
+            known = stored.get(one.point_id)
+            assert known is None or known.offset < threshold.offset
             served.append(one.point_id)
     assert sorted(served) == sorted(one.point_id for one in users)

@@ -21,6 +21,7 @@ from tests.support.house import (
     vector_of,
 )
 from tests.support.oracle import oracle
+from workers.memory import MemoryUserStore
 from workers.ports import FatalError, Restarted, TransientError
 from workers.users import Users, point_id_of
 
@@ -288,6 +289,22 @@ def test_a_user_in_two_partitions_is_refused_in_the_second(house):
     (dead,) = house.dead()
     assert dead.header("__connect.errors.class.name") == "wrong_partition"
     assert named(house.slates()) == ["e1"]
+
+
+def test_a_store_folded_again_knows_the_same_partition_for_everyone(house):
+    worker = house.hire()
+    for n, partition in enumerate((2, 0, 2, 1)):  # the first is right, two are strays
+        house.now_ms += 1_000
+        house.put(EVENTS, "ann", encode(click(f"e{n}", item=f"i{n}")), partition=partition)
+        house.turn(worker, 4)
+    before = stored_of(house, "ann")
+    house.store = MemoryUserStore()
+    house.turn(house.hire(), 12)
+    after = stored_of(house, "ann")
+    assert after.applied.partition == before.applied.partition == 2
+    assert after.state == before.state
+    assert sorted(named(house.slates())) == ["e0", "e2"]
+    assert len(house.dead()) == 2
 
 
 def test_headers_of_the_cause_travel_to_its_list(house):
