@@ -55,7 +55,9 @@ def _gaps(config: Config) -> dict[int, int]:
 def _embedded(config: Config, *, yes: bool) -> int:
     folder = Path(config.qdrant.path) / config.kafka.worker
     if not folder.is_dir():
-        console().print(f"{folder} is not there: the next start folds the log afresh anyway")
+        console().print(
+            f"{folder} is not there: the next start folds the log afresh anyway"
+        )
         return Exit.DONE
     _confirm(f"remove {folder}, the users of worker {config.kafka.worker}?", yes=yes)
     shutil.rmtree(folder)
@@ -83,7 +85,9 @@ def _delete(config: Config, collection: str) -> None:
     url = f"{config.qdrant.url.rstrip('/')}/collections/{collection}"
     headers = {"api-key": config.qdrant.api_key} if config.qdrant.api_key else {}
     try:
-        with urlopen(Request(url, headers=headers, method="DELETE"), timeout=60.0) as answer:
+        with urlopen(
+            Request(url, headers=headers, method="DELETE"), timeout=60.0
+        ) as answer:
             json.load(answer)
     except HTTPError as error:
         if error.code != 404:
