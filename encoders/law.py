@@ -58,7 +58,7 @@ class Law:
     signal_weight: float = 1.0
     ring: int = 256
     recent: int = 1024
-    signals: int = 64
+    signals: int = 256
     impressions: int = 128
 
     columns: NDArray[np.int64] = field(init=False, compare=False, repr=False)

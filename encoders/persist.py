@@ -1,6 +1,6 @@
 """A user's state as bytes and back: fixed-width columns in a msgpack map.
 
-About 37 bytes an event while the ring fills (measured by benchmarks/state_size.py).
+About 45 bytes an event while the ring fills (measured by benchmarks/state_size.py).
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from encoders.law import Law
-from encoders.state import RING, SHOWN, TAIL, UNDONE, Said, UserState, rebuilt
+from encoders.state import RING, SHOWN, STAMPED, TAIL, Said, UserState, rebuilt
 from encoders.window import Window
 
 VERSION = 1
@@ -74,8 +74,8 @@ def loads(data: bytes, *, law: Law, applied: int) -> UserState:
         as_of_ms=stored.as_of_ms,
         erased_at_ms=stored.erased_at_ms,
         ring=Window(RING, law.ring, stored.ring),
-        recent=Window("<u8", law.recent, stored.recent),
-        undone=Window(UNDONE, law.recent, stored.undone),
+        recent=Window(STAMPED, law.recent, stored.recent),
+        undone=Window(STAMPED, law.recent, stored.undone),
         shown=Window(SHOWN, law.impressions, stored.shown),
         tail_ref_ms=list(stored.tail_ref_ms),
         tail_newest_ms=stored.tail_newest_ms,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from encoders.law import CODES, IMPRESSION, Law, hash64, item_hash
 from encoders.window import Window
-from schemas import Erase, Event, Interaction, Query, Signal, Undo
+from schemas import Erase, Event, Interaction, Query, Signal, Undo, Undone
 
 Outcome = Literal[
     "folded",  # accepted; a list follows
@@ -37,7 +37,7 @@ Outcome = Literal[
 RING = np.dtype(
     [("event", "<u8"), ("item", "<u8"), ("at_ms", "<i8"), ("value", "<f4"), ("kind", "u1")]
 )
-UNDONE = np.dtype([("event", "<u8"), ("at_ms", "<i8")])
+STAMPED = np.dtype([("event", "<u8"), ("at_ms", "<i8")])
 SHOWN = np.dtype([("event", "<u8"), ("item", "<u8"), ("at_ms", "<i8")])
 TAIL = np.dtype([("item", "<u8"), ("mass", "<f8", 3), ("n", "<u4", 3), ("seen", "<u4")])
 COLUMNS = ("item", "total", "seen", "tail_mass", "tail_n", "tail_seen")
@@ -111,8 +111,8 @@ def new_state(law: Law) -> UserState:
     return UserState(
         law=law,
         ring=Window(RING, law.ring),
-        recent=Window("<u8", law.recent),
-        undone=Window(UNDONE, law.recent),
+        recent=Window(STAMPED, law.recent),
+        undone=Window(STAMPED, law.recent),
         shown=Window(SHOWN, law.impressions),
     )
 
@@ -129,11 +129,11 @@ def fold(state: UserState, event: Event, *, offset: int, at_ms: int) -> Outcome:
     if at_ms <= state.erased_at_ms:
         return "erased"
     name = hash64(event.event_id)
-    if (state.recent.rows == name).any():
+    if (state.recent.rows["event"] == name).any():
         return "duplicate"
     outcome = _dispatch(state, event, name, at_ms)
     if outcome != "too_late_to_undo":
-        state.recent.append(name)
+        state.recent.append((name, at_ms))
         state.as_of_ms = max(state.as_of_ms, at_ms)
     return outcome
 
@@ -156,7 +156,7 @@ def _interact(state: UserState, event: Interaction, name: int, at_ms: int) -> Ou
     if code == IMPRESSION:
         state.shown.append((name, item, at_ms))
         return listed
-    value = float(np.float32(event.value or 0.0))
+    value = _single(event.value)
     pushed = state.ring.append((name, item, at_ms, value, code))
     if pushed is not None:
         _to_tail(state, pushed)
@@ -182,11 +182,14 @@ def _undo(state: UserState, event: Undo, at_ms: int) -> Outcome:
     state.said = [s for s in state.said if s.of != target]
     found = _take_out(state.ring, target) or len(state.said) < heard
     if not (found := _take_out(state.shown, target) or found):
-        known = bool((state.recent.rows == target).any())
-        if known and event.of is None:
+        folded_at = state.recent.rows["at_ms"][state.recent.rows["event"] == target]
+        full = len(state.recent) == state.law.recent  # it may be older than all ids we know
+        if event.of is None and (len(folded_at) or full):
             return "too_late_to_undo"
-        if event.of is not None and (known or len(state.recent) == state.law.recent):
-            _out_of_tail(state, event)
+        if event.of is not None and len(folded_at):
+            _out_of_tail(state, event.of, int(folded_at[0]))
+        elif event.of is not None and full and event.of.at_ms <= state.tail_newest_ms:
+            _out_of_tail(state, event.of, event.of.at_ms)  # else its undo came first
     state.undone.append((target, at_ms))
     _rebuild(state)
     return "folded"
@@ -201,10 +204,7 @@ def _erase(state: UserState, at_ms: int) -> Outcome:
     state.undone.keep(state.undone.rows["at_ms"] > at_ms)
     state.said = [s for s in state.said if s.at_ms > at_ms]
     state.said_tail.clear()
-    kept = np.concatenate(
-        [state.ring.rows["event"], state.shown.rows["event"], _hashes(state.said)]
-    )
-    state.recent.keep(np.isin(state.recent.rows, kept))
+    state.recent.keep(state.recent.rows["at_ms"] > at_ms)
     state.slot_of.clear()
     for name in COLUMNS:
         getattr(state, name)[:] = 0
@@ -213,10 +213,6 @@ def _erase(state: UserState, at_ms: int) -> Outcome:
     state.as_of_ms = state.as_of_ms if state.as_of_ms > at_ms else -1
     _rebuild(state)
     return "folded"
-
-
-def _hashes(said: list[Said]) -> NDArray[np.uint64]:
-    return np.array([s.event for s in said], dtype=np.uint64)
 
 
 def _take_out(window: Window, event: int) -> bool:
@@ -274,19 +270,18 @@ def _toward(state: UserState, column: int, at_ms: int) -> float:
     return _power(age)
 
 
-def _out_of_tail(state: UserState, event: Undo) -> None:
-    """Subtract an event that `of` describes from the tail, if the tail holds such a one."""
-    assert event.of is not None
-    slot = state.slot_of.get(item_hash(event.of.item_id))
-    code, law = CODES[event.of.kind], state.law
+def _out_of_tail(state: UserState, of: Undone, at_ms: int) -> None:
+    """Subtract the event that `of` describes from the tail, if the tail holds such a one.
+    `at_ms`: when it was folded to have been."""
+    slot = state.slot_of.get(item_hash(of.item_id))
+    code, law = CODES[of.kind], state.law
     column = law.half_life_of(code)
     if slot is None or not state.tail_n[slot, column]:
         return
-    value = float(np.float32(event.of.value or 0.0))
-    gain = _toward(state, column, event.of.at_ms)
+    age = (at_ms - state.tail_ref_ms[column]) / law.half_life_ms[column]
     state.tail_n[slot, column] -= 1
     if state.tail_n[slot, column]:
-        state.tail_mass[slot, column] -= law.weight(code, value) * gain
+        state.tail_mass[slot, column] -= law.weight(code, _single(of.value)) * _power(age)
     else:
         state.tail_mass[slot, column] = 0.0
     if law.marks_seen(code) and state.tail_seen[slot]:
@@ -333,6 +328,11 @@ def rebuilt(state: UserState) -> UserState:
     """The same state with its derived columns computed afresh (after reading it back)."""
     _rebuild(state)
     return state
+
+
+def _single(value: float | None) -> float:
+    """A value as the ring keeps it: in single precision, the largest instead of infinity."""
+    return float(np.float32(min(max(value or 0.0, -3e38), 3e38)))
 
 
 def _power(exponent: float) -> float:

@@ -129,20 +129,30 @@ def _check_depth(value: bytes, encoding: Encoding) -> None:
         if len(value.translate(None, _NOT_A_CONTAINER)) <= MAX_DEPTH:
             return
         tree = msgspec.msgpack.decode(value, ext_hook=lambda _code, _data: None)
-    if _depth(tree) > MAX_DEPTH:
-        raise DecodeError(
-            "too_deep", f"the record is nested deeper than {MAX_DEPTH}; flatten context or attributes"
-        )  # fmt: skip
+    if deep := _too_deep(tree):
+        path, value_there = deep
+        remedy = f"a record is nested at most {MAX_DEPTH} deep; flatten it"
+        raise _bad("too_deep", path, value_there, remedy)
 
 
-def _depth(tree: Any) -> int:
-    depth, level = 0, [tree]
-    while level := [t for t in level if isinstance(t, (dict, list, tuple))]:
-        depth += 1
-        if depth > MAX_DEPTH:
-            break
-        level = [x for t in level for x in (t.values() if isinstance(t, dict) else t)]
-    return depth
+def _too_deep(tree: Any) -> tuple[str, Any] | None:
+    """The first place under which nesting goes on beyond the limit: its path and what is there."""
+    level: list[tuple[str, Any]] = [("", tree)]
+    for _ in range(MAX_DEPTH):
+        level = [
+            (f"{path}{step}", below)
+            for path, above in level
+            for step, below in _below(above)
+            if isinstance(below, (dict, list, tuple))
+        ]
+    return (level[0][0].lstrip("."), level[0][1]) if level else None
+
+
+def _below(tree: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict):
+        yield from ((f".{key}", value) for key, value in tree.items())
+    else:
+        yield from ((f"[{at}]", value) for at, value in enumerate(tree))
 
 
 _REMEDIES = {

@@ -148,5 +148,6 @@ def _too_late(a: Accepted) -> DecodeError:
     undoes = getattr(a.event, "undoes", "")
     return refused(
         "too_late_to_undo", "undoes", undoes,
-        "the event has left the ring: repeat its item_id, kind, value and at_ms as `of`",
+        "it has left the ring, or is not an interaction (visits, queries and undos can't be "
+        "undone): repeat the interaction's item_id, kind, value and at_ms as `of`",
     )  # fmt: skip

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from encoders.fusion import sketch
 from encoders.law import Law, hash64
 from ranking.catalogue import Catalogue
-from schemas import DecodeError, Item, ItemVectors, decode
+from schemas import DecodeError, Item, ItemVectors, decode, refused
 from workers import metrics
 from workers.decode import check_key
 from workers.ports import NEVER_MS, IndexedItem, ItemIndex, Record, Table
@@ -107,14 +107,15 @@ class Items:
 
     def _vectors(self, record: Record, name: int) -> None:
         """The newest vectors wait in `arrived` until the projection; none: out of the index."""
-        self.arrived.pop(name, None)
         if record.value is not None:
             found: ItemVectors = decode(
                 "item-vectors", record.value, record.header("content-type")
             )
+            check_key(record, "item_id", found.item_id)
             if (fused := self._checked(found)) is not None:
                 self.arrived[name] = (fused, _sketches(found))
                 return
+        self.arrived.pop(name, None)
         self.index.remove([name])
 
     def _checked(self, vectors: ItemVectors) -> NDArray[np.float32] | None:
@@ -125,7 +126,13 @@ class Items:
                 self.other_versions.add(vectors.encoder)
                 log.warning("other_encoder", theirs=vectors.encoder, ours=self.encoder)
             return None
-        return np.frombuffer(vectors.fused, "<f4")
+        fused = np.frombuffer(vectors.fused, "<f4").astype(np.float64)
+        length = np.linalg.norm(fused)
+        if not (np.isfinite(length) and length > 0):
+            raise refused(
+                "non_finite", "fused", "a vector", "send finite numbers, not all 0"
+            )
+        return (fused / length).astype(np.float32)
 
     def _keep_vector(self, name: int) -> None:
         """A withdrawn item's vector stays at hand, in case its item comes back."""

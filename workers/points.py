@@ -75,6 +75,7 @@ def progress_payload(progress: Progress) -> Payload:
         "offset": progress.offset,
         "writer": progress.writer,
         "turn": progress.turn,
+        "law": progress.law,
     }
 
 

@@ -156,13 +156,15 @@ class StoredUser:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """Where folding of a partition stands: `offset` is the next to fold. `writer` and `turn`
-    make each writing recognisable, so that someone else's is noticed."""
+    make each writing recognisable, so that someone else's is noticed. `law` is the digest
+    of the weights and half-lives that users were folded under."""
 
     topic_id: str
     partition: int
     offset: int
     writer: str
     turn: int
+    law: str = ""
 
 
 class UserStore(Protocol):

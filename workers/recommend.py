@@ -48,7 +48,6 @@ def run(
                 answer(worker, worker.held, clock=clock)
                 worker.held = []
                 save(worker, now=now())
-                worker.health.set("store", ok=True)
         except Restarted as restarted:
             restart(worker, restarted)
         except TransientError as error:
@@ -89,9 +88,12 @@ def answer(
 
 
 def save(worker: Worker, *, now: float) -> None:
-    """Write users behind: every second, or earlier when many have changed."""
+    """Write users behind: every second, or earlier when many have changed. The store is
+    asked even if nobody has: it may be gone, or be an older copy."""
     if now >= worker.save_at_s or len(worker.users.dirty) >= worker.config.save_users:
-        worker.save_at_s = now + worker.config.save_every_s
         with metrics.stage("save"):
+            worker.users.check(list(worker.users.owned))
             worker.users.save()
+        worker.save_at_s = now + worker.config.save_every_s
+        worker.health.set("store", ok=True)
         worker.report()

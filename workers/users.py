@@ -96,6 +96,12 @@ class Users:
         key: Partition,
     ) -> Owned:
         first = bounds[0]
+        if progress is not None and progress.law != self.law.digest:
+            raise FatalError(
+                f"the users in the store were folded under law {progress.law} and this worker "
+                f"has law {self.law.digest}; restore the weights and half-lives, or fold the "
+                "log afresh with `rec rebuild`"
+            )
         if progress is None:
             return Owned(None, first, first if committed is None else committed)
         if progress.topic_id != self.topic_id:
@@ -218,13 +224,13 @@ class Users:
         Raises Restarted naming partitions whose progress point is not what this worker last
         knew: they were folded by someone else, or the store is an older copy.
         """
-        numbers = [
-            n for n in (self.owned if partitions is None else partitions)
-            if n in self.owned and self.owned[n].moved
-        ]  # fmt: skip
-        if not numbers:
-            return
-        self._check(numbers)
+        ours = self.owned if partitions is None else set(partitions) & self.owned.keys()
+        numbers = [n for n in ours if self.owned[n].moved]
+        if numbers:
+            self.check(numbers)
+            self._write(numbers)
+
+    def _write(self, numbers: Sequence[int]) -> None:
         ours = set(numbers)
         chosen = [self.held[u] for u in self.dirty if self.held[u].partition in ours]
         if stale := [held for held in chosen if held.interest_at < held.state.applied]:
@@ -238,6 +244,7 @@ class Users:
                 offset=self.owned[n].next_offset,
                 writer=self.writer,
                 turn=self.turn,
+                law=self.law.digest,
             )
             for n in numbers
         ]
@@ -249,7 +256,9 @@ class Users:
             self.dirty.pop(held.user_id, None)
         self._evict()
 
-    def _check(self, numbers: Sequence[int]) -> None:
+    def check(self, numbers: Sequence[int]) -> None:
+        """Raises Restarted for partitions that someone else has folded, or whose store is an
+        older copy."""
         found = self.store.progress(numbers)
         other = [n for n in numbers if found.get(n) != self.owned[n].progress]
         if other:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from encoders.law import Law
 from encoders.state import new_state
 from schemas import Erase, Event, Interaction, Query, Signal, Undo, Visit, encode
 from tests.support.house import (
@@ -15,12 +16,14 @@ from tests.support.house import (
     NOW,
     SLATES,
     SPACE,
+    VECTORS,
     House,
     ids,
     named,
     vector_of,
 )
 from tests.support.oracle import oracle
+from workers.member import Worker
 from workers.memory import MemoryUserStore
 from workers.ports import FatalError, Restarted, TransientError
 from workers.users import Users, point_id_of
@@ -193,6 +196,47 @@ def test_vectors_of_another_version_are_never_compared(house):
     house.vector("i4", vector_of("i1"), encoder="another")
     answered(house, click("e1"))
     assert ids(house.slates("ann")[0])[0] != "i4"
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 3e38, 0.0], ids=str)
+def test_a_vector_that_is_none_stops_nobody_and_its_item_is_found_no_more(house, number):
+    house.vector("i4", np.full(16, number))
+    house.write(VECTORS, "i5", b"\xc1")
+    answered(house, click("e1"))
+    (slate,) = house.slates("ann")
+    assert len(slate.items) == 10
+    assert all(-1 <= item.score <= 1 for item in slate.items)
+
+
+def test_another_law_does_not_start_on_an_old_store(house):
+    answered(house, click("e1"))
+    house.law = Law(signal_weight=2.0)
+    with pytest.raises(FatalError, match="rec rebuild"):
+        house.turn(house.hire(), 4)
+
+
+def test_ready_means_that_the_store_has_answered(house):
+    house.store = Faulty(house.store)
+    worker = house.hire()
+    house.tell(click("e1"))
+    house.turn(worker, 6)
+    assert store_is_ready(worker)
+    house.store.down = True
+    for _ in range(12):
+        house.turn(worker, 1)
+        if not store_is_ready(worker):
+            break
+    for _ in range(8):
+        house.turn(worker, 1)
+        assert not store_is_ready(worker)
+    house.store.down = False
+    house.turn(worker, 6)
+    assert store_is_ready(worker)
+
+
+def store_is_ready(worker: Worker) -> bool:
+    ok: bool = worker.health.ready().body["conditions"]["store"]["ok"]
+    return ok
 
 
 def test_an_item_is_new_to_lists_as_soon_as_its_vector_is_there(house):

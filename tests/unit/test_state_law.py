@@ -183,6 +183,89 @@ def test_an_undo_beyond_the_ring_that_does_not_say_of_what_is_refused():
     assert outcome(state, replace_id(undo, undoes="e1")) == "folded"
 
 
+def filled(events: int = LAW.recent + 1) -> UserState:
+    """Somebody with more events than there are ids at hand."""
+    return folded([click(f"e{n}", f"i{n % 12}", at_ms=NOW + n) for n in range(events)])
+
+
+def undo_of(event_id: str, item: str, at_ms: int, undo_id: str = "x") -> Undo:
+    of = Undone(item_id=item, kind="click", at_ms=at_ms)
+    return Undo(event_id=undo_id, user_id="u", undoes=event_id, at_ms=NOW, of=of)
+
+
+def test_an_undo_of_an_event_older_than_all_known_ids_must_say_of_what_too():
+    state = filled()
+    bare = Undo(event_id="x", user_id="u", undoes="e0", at_ms=NOW)
+    before = len(state.undone)
+    assert outcome(state, bare) == "too_late_to_undo"
+    assert len(state.undone) == before  # and the right undo still works
+    assert outcome(state, undo_of("e0", "i0", NOW)) == "folded"
+    assert_lawful(state, [*history_of(filled_ids()), undo_of("e0", "i0", NOW)])
+
+
+def filled_ids() -> range:
+    return range(LAW.recent + 1)
+
+
+def history_of(numbers: range) -> list[Event]:
+    return [click(f"e{n}", f"i{n % 12}", at_ms=NOW + n) for n in numbers]
+
+
+def test_an_undo_that_comes_before_its_event_takes_no_other_event_with_it():
+    state = filled()
+    later = NOW + LAW.recent + 50
+    assert outcome(state, undo_of("new", "i0", later)) == "folded"
+    assert outcome(state, click("new", "i0", at_ms=later)) == "folded"
+    expected = oracle(history_of(filled_ids()), LAW)
+    slot = state.slot_of[item_hash("i0")]
+    relative = state.total[slot, 1] * 2.0 ** (
+        (state.ref_ms[1] - (NOW + LAW.recent)) / (14 * DAY_MS)
+    )
+    assert relative == pytest.approx(expected.mass[item_hash("i0")], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "at_ms", [NOW + 10, 253_402_300_799_999], ids=["a little", "the year 9999"]
+)
+def test_a_wrong_time_in_an_undo_harms_no_other_item(at_ms):
+    state = filled(LAW.ring + 40)
+    outcome(state, undo_of("e3", "i3", at_ms))
+    events = [*history_of(range(LAW.ring + 40)), undo_of("e3", "i3", NOW)]
+    assert_lawful(state, events)
+
+
+def test_all_signals_of_a_full_ring_can_be_undone():
+    vector = np.ones(WIDTH, "<f4").tobytes()
+    said = [
+        Signal(
+            event_id=f"e{n}#m0",
+            of=f"e{n}",
+            user_id="u",
+            at_ms=NOW,
+            encoder=SPACE,
+            vector=vector,
+        )
+        for n in range(LAW.ring)
+    ]
+    undone = [
+        Undo(event_id=f"x{n}", user_id="u", undoes=f"e{n}", at_ms=NOW)
+        for n in range(LAW.ring)
+    ]
+    clicks = [click(f"e{n}", kind="view") for n in range(LAW.ring)]
+    assert not interest_unit(folded([*clicks, *said, *undone])).any()
+
+
+def test_what_comes_again_after_an_erasure_is_still_a_duplicate():
+    visit = Visit(event_id="v", user_id="u", at_ms=NOW)
+    state = folded([visit, Erase(event_id="z", user_id="u", at_ms=NOW - 1)])
+    assert outcome(state, visit) == "duplicate"
+
+
+def test_a_value_beyond_single_precision_is_the_largest():
+    state = folded([click("e1", kind="dwell", value=1e300)])
+    assert np.isfinite(state.ring.rows["value"]).all()
+
+
 def replace_id(undo: Undo, *, undoes: str) -> Undo:
     return Undo(event_id="x2", user_id="u", undoes=undoes, at_ms=undo.at_ms)
 
