@@ -9,7 +9,8 @@ to see, and its thread); assemble.py with slots.py (how items merge) and signals
 (items at hand); handover.py (partitions that come and go); underway.py (the worker).
 
 Offsets are committed when everything of a batch is acknowledged. After a crash a batch is made
-again: ids and stamps follow from the records, so twice is as good as once.
+again: ids and stamps follow from the records, so twice is as good as once. In whatever order, too:
+who is slow to serve a file holds up that record, and the commit behind it, and nobody else.
 """
 
 import time
@@ -26,12 +27,21 @@ from workers.contents import jobs_of
 from workers.handover import begin_again, change_partitions, restore
 from workers.model import Key
 from workers.plan import Plan, plan
-from workers.ports import Outbound, Polled, Restarted, TransientError
+from workers.ports import Polled, Restarted, TransientError
 from workers.prepare import Batch
-from workers.underway import InFlight, Worker, due, patience_s, room
+from workers.underway import (
+    InFlight,
+    Worker,
+    committable,
+    due,
+    patience_s,
+    room,
+    take_prepared,
+)
 
 log = structlog.get_logger(__name__)
 AGAIN = 256  # items a turn that are fused again
+PATIENCE_S = 0.5  # how long a batch waits for those of it whose content is slow to come
 
 
 def run(
@@ -42,14 +52,16 @@ def run(
 ) -> None:
     """Move content until told to stop. What is under way then is made again by the next."""
     while not should_stop():
+        turned_s = now()
         polled = worker.source.poll(timeout_s=patience_s(worker), limit=room(worker))
         change_partitions(worker, polled)
         try:
             restore(worker)
             gather(worker, polled, now=now())
             prepare(worker, now=now())
-            encode(worker)
-            publish(worker)
+            encode(worker, now=now())
+            merge(worker)
+            publish(worker, turn_s=now() - turned_s)
             worker.health.set("log", ok=True)
         except Restarted as restarted:
             log.warning("restarted", why=str(restarted))
@@ -84,45 +96,51 @@ def prepare(worker: Worker, *, now: float) -> None:
     """Close the open batch when it is due, and have its content fetched and decoded."""
     if worker.preparing is None and due(worker, now=now):
         worker.preparing, worker.gathered = worker.gathered, Batch()
+        worker.patient_until_s = now + PATIENCE_S
         metrics.batch(len(worker.preparing.jobs))
         worker.preparer.start(worker.preparing, worker.shelf.reusable)
 
 
-def encode(worker: Worker) -> None:
-    """Hand the prepared batch to the model, once the one before is written."""
-    batch = worker.preparing
-    if worker.encoding is None and batch is not None and batch.prepared():
+def encode(worker: Worker, *, now: float) -> None:
+    """Hand what is prepared to the model, once the batch before is written."""
+    if worker.encoding is None and (batch := take_prepared(worker, now=now)) is not None:
         with metrics.stage("plan"):
             planned = plan(batch, worker.shelf.reusable)
-        vectors = worker.model.start(planned.contents)
-        worker.encoding, worker.preparing = InFlight(batch, planned, vectors), None
+        worker.encoding = InFlight(batch, planned, worker.model.start(planned.contents))
 
 
-def publish(worker: Worker) -> None:
-    """Merge and fuse what the model has done, write it, commit. With nothing else to do, bring
-    items of another space into today's."""
+def merge(worker: Worker) -> None:
+    """Merge and fuse what the model has done; the shelf has its items from here on. With
+    nothing else to do, bring items of another space into today's."""
     done = worker.encoding
-    if done is not None and done.vectors.done():
-        if done.outbound is None:
-            done.outbound = made_of(worker, done)
-        with metrics.stage("publish"):
-            worker.sink.publish(done.outbound, done.batch.next_offsets)
-        worker.encoding = None
-        worker.report()
+    if done is not None and done.outbound is None and done.vectors.done():
+        with metrics.stage("assemble"):
+            done.outbound = assemble(
+                done.plan,
+                done.vectors.result(),
+                shelf=worker.shelf,
+                topics=worker.topics,
+                config=worker.config,
+            )
     elif done is None and worker.preparing is None and worker.outdated:
         fuse_again(worker)
 
 
-def made_of(worker: Worker, done: InFlight) -> list[Outbound]:
-    """All that a batch comes to; the shelf has its items from here on."""
-    with metrics.stage("assemble"):
-        return assemble(
-            done.plan,
-            done.vectors.result(),
-            shelf=worker.shelf,
-            topics=worker.topics,
-            config=worker.config,
-        )
+def publish(worker: Worker, *, turn_s: float) -> None:
+    """Write what a batch came to, and commit as far as nothing waits. Who has been away for
+    as long as a session lasts may have an heir by now, whose items are newer: he asks first."""
+    done = worker.encoding
+    if done is None or done.outbound is None:
+        return
+    if turn_s > worker.session_s:
+        numbers = {o.partition for o in done.outbound} | {n for _, n in worker.reached}
+        at = frozenset((worker.topics.items, n) for n in numbers if n is not None)
+        raise Restarted(f"away for {turn_s:.1f} s: our items may not be ours any more", at)
+    with metrics.stage("publish"):
+        worker.sink.publish(done.outbound, committable(worker, done.batch))
+    worker.reached |= done.batch.next_offsets
+    worker.encoding = None
+    worker.report()
 
 
 def fuse_again(worker: Worker) -> None:

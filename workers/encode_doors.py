@@ -71,6 +71,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
         batch=config.encode.batch,
         batch_wait_s=config.encode.batch_wait_s,
         health=health,
+        session_s=kafka.session_timeout_ms / 1000,
         report=lambda: measured.report(source.lag(), now_ms=time.time() * 1000),
     )
 

@@ -1,12 +1,13 @@
 """Content in memory before the model needs it: fetched and decoded on threads.
 
-One batch is with the model and one is prepared here meanwhile, no more. Whoever is slow to
-serve a file costs a batch its time and never the group membership: the path polls on.
+One batch is with the model and one is prepared here meanwhile. Whoever is slow to serve a file
+costs its record the time, not the batch (`Batch.part`), and never the group membership: the path
+polls on.
 """
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -50,7 +51,25 @@ class Batch:
 
     def prepared(self) -> bool:
         """Whether every part is ready or refused."""
-        return all(outcome.done() for of_job in self.outcomes for outcome in of_job)
+        return all(map(all_done, self.outcomes))
+
+    def part(self) -> "Batch":
+        """Take the jobs out that are not prepared yet."""
+        done = [all_done(of_job) for of_job in self.outcomes]
+        pairs = list(zip(self.jobs, self.outcomes, done, strict=True))
+        self.jobs = [job for job, _, is_done in pairs if is_done]
+        self.outcomes = [of_job for _, of_job, is_done in pairs if is_done]
+        return Batch(
+            jobs=[job for job, _, is_done in pairs if not is_done],
+            outcomes=[of_job for _, of_job, is_done in pairs if not is_done],
+        )
+
+    def add(self, other: "Batch") -> None:
+        """Take in what another one has."""
+        self.jobs += other.jobs
+        self.outcomes += other.outcomes
+        self.refusals += other.refusals
+        self.next_offsets |= other.next_offsets
 
     def drop(self, numbers: set[int]) -> None:
         """Forget what came from these partitions: its new owner reads it again."""
@@ -64,12 +83,19 @@ class Batch:
         }
 
 
+def all_done(of_job: Sequence[Future[Outcome]]) -> bool:
+    """Whether all parts of a job are ready or refused."""
+    return all(outcome.done() for outcome in of_job)
+
+
 class Preparer:
-    """The threads. `threads` of them decode at a time."""
+    """The threads. `threads` of them decode at a time; what came inline has its own, so that
+    it does not wait behind what is fetched."""
 
     def __init__(self, *, limits: MediaLimits, threads: int) -> None:
         self._limits = limits
-        self._pool = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="prepare")
+        self._fetching = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
+        self._inline = ThreadPoolExecutor(threads, thread_name_prefix="inline")
         self._turns = threading.BoundedSemaphore(threads)
         self._closing = threading.Event()
 
@@ -82,7 +108,8 @@ class Preparer:
     def close(self) -> None:
         """Drop what waits, give up what is fetched, let what is decoded come to its end."""
         self._closing.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._fetching, self._inline):
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _begin(self, job: Job, part: Part, reusable: Reusable) -> Future[Outcome]:
         if part.ref is None:
@@ -90,7 +117,8 @@ class Preparer:
             return _done(Ready(hashlib.sha256(part.text.encode()).hexdigest(), text))
         if (ready := _unchanged(job, part, part.ref, reusable)) is not None:
             return _done(ready)
-        return self._pool.submit(self._outcome, part.ref, part.field)
+        pool = self._inline if part.ref.data else self._fetching
+        return pool.submit(self._outcome, part.ref, part.field)
 
     def _outcome(self, ref: MediaRef, name: str) -> Outcome:
         try:

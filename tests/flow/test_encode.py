@@ -23,6 +23,7 @@ from tests.support.workshop import (
     settled,
     sound,
     vector,
+    wait_for_threads,
 )
 from workers.ports import Outbound, TransientError
 
@@ -627,31 +628,71 @@ def test_a_partition_that_is_lost_takes_what_was_under_way_with_it(shop):
     assert shop.items() == {}
 
 
-def test_a_slow_server_holds_up_its_batch_and_not_the_loop(encoders):
+def test_a_slow_server_holds_up_its_record_and_the_commit_behind_it_and_nobody_else(
+    encoders,
+):
+    with media_server() as server:
+        shop = Workshop(encoders, allow=[server.url], tries=1)
+        put(shop, media=[MediaRef(kind="image", uri=f"{server.url}/silent")])
+        at = (TOPICS.items, shop.log.records(TOPICS.items)[0].partition)
+        with shop.worker() as worker:
+            shop.turn(worker, until=lambda: bool(server.asked))
+            shown = Item(item_id="i2", title="Red", media=[inline("image", RED)])
+            shop.send(TOPICS.items, "i2", shown, partition=at[1])
+            ask(shop, text="rainy noir")
+            shop.turn(worker, until=lambda: {"i2"} == set(shop.items()) and shop.signals())
+            assert list(shop.signals()) == ["q1#q"]
+            assert worker.source.committed([at]).get(at, 0) == 0
+            server.released.set()
+            shop.turn(worker, until=lambda: settled(worker))
+            assert worker.source.committed([at])[at] == 2
+    assert set(shop.items()["i1"].slots) == {"text"}
+    assert set(shop.items()["i2"].slots) == {"text", "image"}
+    assert reasons(shop) == ["unreachable"]
+
+
+def test_a_worker_that_dies_while_a_record_waits_is_followed_by_one_that_reads_it(encoders):
     with media_server() as server:
         shop = Workshop(encoders, allow=[server.url], tries=1)
         put(shop, media=[MediaRef(kind="image", uri=f"{server.url}/silent")])
         with shop.worker() as worker:
-            shop.turn(worker, until=lambda: bool(server.asked))
-            beats = iter(range(20))
-            shop.turn(worker, until=lambda: next(beats, None) is None)
-            assert worker.preparing is not None
-            server.released.set()
-            shop.turn(worker, until=lambda: settled(worker))
+            shop.turn(worker, until=lambda: bool(worker.waiting.jobs))
+            ask(shop, text="rainy noir")
+            shop.turn(worker, until=lambda: bool(shop.signals()))
+    shop.limits = replace(shop.limits, allow=[])
+    shop.drain()
     assert set(shop.items()["i1"].slots) == {"text"}
-    assert reasons(shop) == ["unreachable"]
+    assert reasons(shop) == ["not_allowed"]
 
 
-def test_no_more_than_three_batches_are_under_way(encoders):
+def test_a_worker_that_was_away_for_longer_than_its_session_asks_before_it_writes(shop):
+    put(shop)
+    with shop.worker() as worker:
+        shop.turn(worker, until=lambda: worker.encoding is not None)
+        worker.session_s = 0.0
+        wait_for_threads(worker)
+        turns = iter(range(5))
+        shop.turn(worker, until=lambda: next(turns, None) is None)
+        assert shop.items() == {}
+        worker.session_s = 60.0
+        shop.turn(worker, until=lambda: settled(worker))
+    assert set(shop.items()["i1"].slots) == {"text"}
+
+
+def test_no_more_than_three_batches_are_under_way_and_one_waits(encoders):
     with media_server() as server:
         shop = Workshop(encoders, allow=[server.url], tries=1)
         for n in range(40):
             put(shop, f"i{n}", media=[MediaRef(kind="image", uri=f"{server.url}/silent")])
         with shop.worker(batch=4) as worker:
+            shop.turn(worker, until=lambda: bool(worker.waiting.jobs))
             shop.turn(worker, until=lambda: len(worker.gathered.jobs) >= 4)
+            worker.patient_until_s = 0.0
             turns = iter(range(10))
             shop.turn(worker, until=lambda: next(turns, None) is None)
             assert len(worker.gathered.jobs) == 4
+            assert worker.preparing is not None
+            assert len(worker.waiting.jobs) == 4
             server.released.set()
             shop.turn(worker, until=lambda: settled(worker))
     assert len(shop.items()) == 40

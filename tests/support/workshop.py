@@ -132,7 +132,7 @@ class Workshop:
 
     def turn(self, worker: Worker, *, until: Callable[[], bool]) -> int:
         """Turn a worker's loop until the condition holds; how many turns it took. Time passes
-        by a second a turn."""
+        by a hundredth of a second a turn."""
         clock, turns = count(), count()
 
         def stop() -> bool:
@@ -141,7 +141,7 @@ class Workshop:
             wait_for_threads(worker)
             return turn > 0 and until()
 
-        run(worker, should_stop=stop, now=lambda: float(next(clock)))
+        run(worker, should_stop=stop, now=lambda: next(clock) / 500)
         return next(turns)
 
     def items(self) -> dict[str, ItemVectors]:
