@@ -23,7 +23,7 @@ class EncoderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_tokens: Positive = 256
     """tokens of a text that are read"""
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """threads of one operation on the CPU; 0: as many as torch takes by itself"""
+    """threads of one operation on the CPU; 0: half of the cores, the rest is for the others"""
     width: Positive = 256
     """width of the fused vector"""
     fusion: Literal["concatenation", "weighted"] = "weighted"

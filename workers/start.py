@@ -68,7 +68,8 @@ def _guarded(
     logs.configure(config.log, role=role, worker=config.kafka.worker)
     metrics.set_worker(role)
     metrics.info(version=version("streamrec"), torch=torch.__version__)
-    torch.set_num_threads(config.encoders.threads or torch.get_num_threads())
+    # a batch's threads wait for the slowest: on cores shared with a broker fewer are faster
+    torch.set_num_threads(config.encoders.threads or max(1, torch.get_num_threads() // 2))
     gc.set_threshold(50_000, 20, 50)  # batches make many small values and few cycles
     try:
         with _stop_signals() as stop, ExitStack() as stack:
@@ -87,7 +88,7 @@ def _guarded(
         log.error("stopped", why=str(error))
         return BROKEN
     except (TransientError, Restarted) as error:
-        log.error("gave_up_waiting", why=str(error))
+        log.error("gave_up_waiting", why=str(error), broker=config.kafka.bootstrap)
         return AGAIN
     except Exception:
         log.exception("broken")
