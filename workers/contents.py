@@ -28,7 +28,7 @@ Refusal = tuple[Record, DecodeError]
 _CARRIERS = (b"text", b"media", b"query", b"\\u")
 """What an event with content has somewhere in its bytes; the last for JSON that spells its
 keys in escapes. Clicks have none of them, and are not decoded."""
-MAX_BROUGHT = 1 << 18
+MAX_BROUGHT = 1 << 17
 """Numbers in all the vectors of one item. A number of one byte comes back as four: without
 a limit, an item that the log takes has vectors that it does not."""
 
@@ -216,11 +216,11 @@ def _checked(name: str, numbers: Any, spaces: MutableMapping[str, int]) -> bytes
         raise refused(
             "wrong_width", field_name, f"{len(numbers)} bytes", "send float32, 4 bytes each"
         )
-    vector = (
-        np.frombuffer(numbers, "<f4")
-        if isinstance(numbers, bytes)
-        else np.asarray(numbers, "<f8").astype("<f4")
-    )
+    if isinstance(numbers, bytes):
+        vector = np.frombuffer(numbers, "<f4")
+    else:
+        with np.errstate(over="ignore"):  # what is too large is infinite, and refused below
+            vector = np.asarray(numbers, "<f8").astype("<f4")
     if not np.isfinite(vector).all():
         raise refused("non_finite", field_name, "a vector", "send finite numbers")
     if not vector.any():

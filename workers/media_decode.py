@@ -49,7 +49,7 @@ def decode(
             "undecodable",
             field,
             data,
-            f"no {ref.kind} that we know ({_OURS.sub('it', str(error))}); {_WANTED[ref.kind]}",
+            f"no {ref.kind} that we know ({_OURS.sub('these bytes', str(error))}); {_WANTED[ref.kind]}",
         ) from error
 
 

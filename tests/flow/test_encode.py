@@ -294,7 +294,7 @@ def test_vectors_are_taken_as_far_as_the_log_takes_them_back(shop):
     shop.drain()
     (written,) = shop.log.records(TOPICS.item_vectors)
     assert len(written.value or b"") < 2 * 1024 * 1024
-    assert len(shop.items()["i1"].slots) == 33
+    assert len(shop.items()["i1"].slots) == 17
     assert reasons(shop) == ["too_large"]
 
 
