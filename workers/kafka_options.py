@@ -108,8 +108,9 @@ def fate(error: ClientError, config: KafkaConfig) -> FatalError | TransientError
     said, name = f"Kafka: {error.str()} ({error.name()})", error.name()
     if name in FENCED:
         return FatalError(
-            f"{said}: another worker runs under the name {config.worker!r}; "
-            "give each worker its own STREAMREC_KAFKA__WORKER"
+            f"{said}: another worker runs under the name {config.worker!r}, or this one stood "
+            "still beyond its transaction timeout; give each worker its own "
+            "STREAMREC_KAFKA__WORKER, and start again"
         )
     if name in MISSING:
         return FatalError(f"{said}: run `rec topics create`")

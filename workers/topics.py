@@ -11,7 +11,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are its own
     AdminClient,
     AlterConfigOpType,
@@ -141,6 +146,21 @@ def member_of(config: KafkaConfig, group: str, worker: str) -> str:
     answers = admin.describe_consumer_groups([group], request_timeout=REQUEST_S)
     members = _answer(answers[group], config).members
     return next((m.member_id for m in members if m.group_instance_id == worker), "")
+
+
+def offsets_of(
+    config: KafkaConfig, group: str, partitions: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], int]:
+    """The group's next offsets, as if there were no open transaction."""
+    if not partitions:
+        return {}
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*at) for at in partitions])
+    admin = _admin(config)
+    answers = admin.list_consumer_group_offsets(
+        [asked], require_stable=False, request_timeout=REQUEST_S
+    )
+    found = _answer(answers[group], config).topic_partitions
+    return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
 
 
 def _admin(config: KafkaConfig) -> AdminClient:

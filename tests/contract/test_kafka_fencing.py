@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer, TopicPartition
 
 from tests.support.kafka import consume_all, create_topics
 from tests.support.log_doors import Member
@@ -18,7 +19,7 @@ from tests.support.waiting import wait_for
 from workers.config import KafkaConfig
 from workers.kafka import KafkaSource, TransactionalSink
 from workers.laptop_kafka import Broker
-from workers.ports import Outbound
+from workers.ports import Outbound, TransientError
 
 pytestmark = [pytest.mark.wire, pytest.mark.fault]
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def worker_halfway(bootstrap: str, prefix: str) -> Iterator[subprocess.Popen[str]]:
-    """A worker "a" that has produced in a transaction and not yet sent its offsets."""
+    """A worker "a" with records and offsets in a transaction that it is about to commit."""
     command = [sys.executable, "-m", "tests.support.halfway", bootstrap, prefix]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -89,3 +90,37 @@ def test_a_worker_that_wakes_up_after_its_partitions_moved_changes_nothing(
         assert member.source.committed([(events, 0)]) == {(events, 0): 7}
         sink.close()
         member.source.close()
+
+
+def test_offsets_in_an_open_transaction_are_waited_for_and_not_guessed(
+    broker: Broker, topic_prefix: str
+) -> None:
+    events, at = f"{topic_prefix}.events", (f"{topic_prefix}.events", 0)
+    create_topics(broker.bootstrap, {events: 1})
+    config = KafkaConfig(
+        bootstrap=broker.bootstrap, prefix=topic_prefix, transaction_timeout_ms=1000
+    )
+    source = KafkaSource(
+        config, topics=[events], group=f"{topic_prefix}-g", assignor="range"
+    )
+    member, sink = Member(source), TransactionalSink(config, source)
+    wait_for(lambda: member.turn() or member.owned == {at}, limit_s=20)
+    sink.publish([], {at: 5})
+
+    stranger = Producer(
+        {
+            "bootstrap.servers": broker.bootstrap,
+            "transactional.id": topic_prefix,
+            "transaction.timeout.ms": 60_000,
+        }
+    )
+    stranger.init_transactions(30)
+    stranger.begin_transaction()
+    ahead = [TopicPartition(*at, 9)]
+    stranger.send_offsets_to_transaction(ahead, source.group_metadata(), 30)
+    with pytest.raises(TransientError):
+        source.committed([at])
+    stranger.abort_transaction(30)
+    assert source.committed([at]) == {at: 5}
+    for door in (sink, source):
+        door.close()

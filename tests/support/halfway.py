@@ -2,13 +2,15 @@
 
     python -m tests.support.halfway BOOTSTRAP PREFIX
 
-Says "halfway" once its records are on the broker and before its offsets are; a line on
-stdin lets it go on, and it says how that ended. Then it polls on until it is told to end.
+Says "halfway" once its records and offsets are on the broker and before it commits them; a
+line on stdin lets it go on, and it says how that ended. Then it polls until it is told of
+its loss.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from tests.support.log_doors import Member
 from workers.config import KafkaConfig
@@ -20,9 +22,28 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+class Halfway:
+    """A producer that waits for a line before it commits."""
+
+    def __init__(self, producer: Any) -> None:
+        self._producer = producer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def commit_transaction(self, timeout_s: float) -> None:
+        say("halfway")
+        sys.stdin.readline()
+        self._producer.commit_transaction(timeout_s)
+
+
 def main(bootstrap: str, prefix: str) -> None:
     config = KafkaConfig(
-        bootstrap=bootstrap, prefix=prefix, worker="a", session_timeout_ms=1500
+        bootstrap=bootstrap,
+        prefix=prefix,
+        worker="a",
+        session_timeout_ms=1500,
+        transaction_timeout_ms=3000,
     )
     events = f"{prefix}.events"
     source = KafkaSource(
@@ -31,14 +52,7 @@ def main(bootstrap: str, prefix: str) -> None:
     sink, member = TransactionalSink(config, source), Member(source)
     while len(member.owned) < 2:
         member.turn()
-    membership = source.group_metadata
-
-    def halfway() -> object:
-        say("halfway")
-        sys.stdin.readline()
-        return membership()
-
-    source.group_metadata = halfway  # type: ignore[method-assign]
+    sink._producer = Halfway(sink._producer)
     try:
         sink.publish([Outbound(f"{prefix}.out", b"k", b"from a")], {(events, 0): 1})
         say("published")
