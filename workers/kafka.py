@@ -19,6 +19,7 @@ each proven by a test or by a broker killed under load:
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections import Counter
@@ -59,6 +60,7 @@ BeforeRevoke = Callable[[frozenset[Partition]], None]
 REQUEST_S = 30.0  # limit of one question to the broker
 SLICE_S = 0.05  # a wait for records is cut into these, so that a rebalance shows at once
 SETTLE_S = 3.0  # limit for a new topic to be known and led, an assigned one to be fetched
+SILENCE_US = 5_000_000  # without a word from any broker for so long, we are cut off
 NEVER = 1 << 63
 
 log = structlog.get_logger("streamrec.kafka")
@@ -93,7 +95,7 @@ class KafkaSource:
         self._gained: set[Partition] = set()
         self._lost: set[Partition] = set()
         self._raised: Exception | None = None
-        self._member, self._astray = "", False
+        self._member, self._astray, self._heard = "", False, True
         self.mend: Callable[[Sequence[Partition]], bool] = lambda _: False
         """What can be done about offsets that stay in an open transaction: the sink's."""
         self._paused = False
@@ -111,7 +113,7 @@ class KafkaSource:
             self._raise(read=bool(records))
         gained, lost = frozenset(self._gained), frozenset(self._lost)
         self._gained, self._lost = set(), set()
-        return Polled(records, gained, lost, joined=bool(self._member))
+        return Polled(records, gained, lost, joined=bool(self._member) and self._heard)
 
     def begin(self, offsets: Mapping[Partition, int]) -> None:
         """As Source promises; partitions that are not ours any more are passed over."""
@@ -205,6 +207,8 @@ class KafkaSource:
                     "heartbeat.interval.ms": min(500, self._config.session_timeout_ms // 3),
                     "max.poll.interval.ms": max(300_000, self._config.session_timeout_ms),
                     "error_cb": lambda error: self._note(error, None),
+                    "statistics.interval.ms": 2_000,
+                    "stats_cb": self._hear,
                 },
             )
         )
@@ -217,6 +221,14 @@ class KafkaSource:
             on_lost=self._on_lost,
         )
         return consumer
+
+    def _hear(self, statistics: str) -> None:
+        """Whether any broker has said something lately: heartbeats are answered twice a second."""
+        brokers = json.loads(statistics)["brokers"].values()
+        silent_us = [
+            b["rxidle"] for b in brokers if b["nodeid"] >= 0 and b["state"] == "UP"
+        ]
+        self._heard = any(0 <= silence < SILENCE_US for silence in silent_us)
 
     def _renew(self) -> None:
         """Joins anew, if nobody else has our name.

@@ -76,7 +76,7 @@ class Outbound:
 class Polled:
     """New records, and how our partitions changed since the last poll. Records of lost
     partitions are already left out; gained ones deliver nothing before `begin`. `joined`:
-    whether the group knows us, with partitions or without."""
+    whether the group knows us, with partitions or without, and somebody answers."""
 
     records: Sequence[Record] = ()
     gained: frozenset[Partition] = frozenset()

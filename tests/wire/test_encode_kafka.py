@@ -63,7 +63,7 @@ def work(config: Config, *, until: Any) -> None:
 
 def done(worker: Worker) -> bool:
     """Whether nothing is under way, nothing is left to read, and all is committed."""
-    lag = worker.source.lag()  # type: ignore[attr-defined]
+    lag = worker.source.source.lag()  # type: ignore[attr-defined]  # behind its measure
     idle = not (worker.pending or worker.preparing or worker.encoding or worker.outdated)
     if not idle or len(lag) < 9 or any(lag.values()):
         return False
