@@ -13,7 +13,11 @@ RESTORED = 5_000  # records a turn: between two of them the group hears from us
 
 def change_partitions(worker: Worker, polled: Polled) -> None:
     """Forget what went, remember what is to begin."""
-    worker.health.set("group", ok=polled.joined, why="" if polled.joined else "joining, or no broker answers")
+    worker.health.set(
+        "group",
+        ok=polled.joined,
+        why="" if polled.joined else "joining, or no broker answers",
+    )
     if polled.gained or polled.lost:
         metrics.rebalance(polled.lost)
         begin_again(worker, {number for _, number in polled.lost | polled.gained})

@@ -49,7 +49,11 @@ def room(worker: Worker) -> int:
 
 def change_partitions(worker: Worker, polled: Polled) -> None:
     """Rebalance as data: forget what went, remember what is to begin."""
-    worker.health.set("group", ok=polled.joined, why="" if polled.joined else "joining, or no broker answers")
+    worker.health.set(
+        "group",
+        ok=polled.joined,
+        why="" if polled.joined else "joining, or no broker answers",
+    )
     if polled.gained or polled.lost:
         metrics.rebalance(polled.lost)
         gone = {number for _, number in polled.lost}
