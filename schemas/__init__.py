@@ -5,6 +5,7 @@ from schemas.codec import (
     DecodeError,
     Encoding,
     decode,
+    decode_item,
     encode,
     encoding_of,
     refused,
@@ -38,5 +39,5 @@ __all__ = [
     "CONTENT_TYPES", "EVENTS", "MEDIA_KINDS", "TYPES", "DecodeError", "Encoding", "Erase",
     "Event", "Interaction", "Item", "ItemVectors", "Media", "MediaRef", "ModelCard", "Query",
     "Reason", "Record", "Signal", "Slate", "SlateItem", "Slot", "TrendTable", "Undo",
-    "Undone", "Visit", "decode", "encode", "encoding_of", "refused",
+    "Undone", "Visit", "decode", "decode_item", "encode", "encoding_of", "refused",
 ]  # fmt: skip

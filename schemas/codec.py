@@ -7,12 +7,13 @@ of its value and the remedy (`DecodeError`).
 
 import math
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, Union
 
 import msgspec
 
-from schemas.records import TYPES, Record
+from schemas.records import F32, TYPES, Item, MediaRef, Numbers, Record
 
 Encoding = Literal["msgpack", "json"]
 CONTENT_TYPES: dict[Encoding, str] = {
@@ -20,6 +21,7 @@ CONTENT_TYPES: dict[Encoding, str] = {
     "json": "application/json",
 }
 MAX_DEPTH = 16
+MAX_MEDIA = 64
 MAX_ID_BYTES = 256
 _NOT_A_CONTAINER = bytes(
     b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF)
@@ -73,6 +75,74 @@ def decode(role: str, value: bytes, content_type: str | None = None) -> Any:
     _check_depth(value, encoding)
     _check(record)
     return record
+
+
+def decode_item(
+    value: bytes, content_type: str | None = None
+) -> tuple[Item, list[DecodeError]]:
+    """An item and what of its `vectors` and `media` had to be left out: one bad slot does not
+    take the others with it. Raises DecodeError where anything else is wrong."""
+    try:
+        item: Item = decode("items", value, content_type)
+    except DecodeError:
+        encoding = encoding_of(value, content_type)
+        tree = _tree(value, encoding)
+        if not isinstance(tree, dict):
+            raise
+        kept, faults = _without_bad_slots(tree)
+        if not faults:
+            raise
+        coded = (
+            msgspec.json.encode(kept)
+            if encoding == "json"
+            else msgspec.msgpack.encode(kept)
+        )
+        return decode("items", coded, CONTENT_TYPES[encoding]), faults
+    return item, []
+
+
+def _without_bad_slots(tree: dict[Any, Any]) -> tuple[dict[Any, Any], list[DecodeError]]:
+    """The record without the entries of `vectors` and `media` that are none."""
+    kept, faults = dict(tree), list[DecodeError]()
+    if isinstance(vectors := tree.get("vectors"), dict):
+        kept["vectors"] = {
+            name: vector
+            for name, vector in vectors.items()
+            if _is_slot(f"vectors.{name}", vector, Numbers | F32, faults)
+        }
+    if isinstance(media := tree.get("media"), list):
+        if surplus := media[MAX_MEDIA:]:
+            remedy = f"an item has at most {MAX_MEDIA} media; send the others as uploads"
+            faults.append(_bad("wrong_field", f"media[{MAX_MEDIA}]", surplus[0], remedy))
+        kept["media"] = [
+            ref
+            for at, ref in enumerate(media[:MAX_MEDIA])
+            if _is_slot(f"media[{at}]", ref, MediaRef, faults)
+        ]
+    return kept, faults
+
+
+def _is_slot(field: str, value: Any, kind: Any, faults: list[DecodeError]) -> bool:
+    """Whether a value from a generic decoder is of this type; if not, a fault that says why.
+    (Bytes are themselves in msgpack and base64 in JSON: a round of msgpack takes both.)"""
+    try:
+        msgspec.msgpack.decode(msgspec.msgpack.encode(_unbased(value, kind)), type=kind)
+    except (msgspec.DecodeError, ValueError) as error:
+        said = _PATH.sub("", str(error))
+        faults.append(
+            _bad("wrong_field", field, value, f"{said}; {_REMEDIES['wrong_field']}")
+        )
+        return False
+    return True
+
+
+def _unbased(value: Any, kind: Any) -> Any:
+    """Base64 of JSON as the bytes that it stands for. Raises ValueError if it is none."""
+    if kind is MediaRef:
+        if isinstance(value, dict) and isinstance(value.get("data"), str):
+            return {**value, "data": b64decode(value["data"], validate=True)}
+        return value
+    return b64decode(value, validate=True) if isinstance(value, str) else value
 
 
 def _check(record: Any) -> None:

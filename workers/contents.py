@@ -17,6 +17,7 @@ from schemas import (
     MediaRef,
     Query,
     decode,
+    decode_item,
     encode,
     refused,
 )
@@ -122,9 +123,10 @@ def _item_job(
 ) -> tuple[Job, list[DecodeError]]:
     if record.value is None:
         return Job(record, Withdrawn(_withdrawn_id(record))), []
-    item: Item = decode("items", record.value, record.header("content-type"))
+    item, bad = decode_item(record.value, record.header("content-type"))
     check_key(record, "item_id", item.item_id)
-    brought, bad = brought_vectors(item, spaces)
+    brought, unusable = brought_vectors(item, spaces)
+    bad += unusable
     parts = [Part("text", "title", text=text)] if (text := item_text(item)) else []
     parts += _parts("media", item.media)
     parts = [part for part in parts if part.modality not in brought]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from encoders.fusion import sketch
 from encoders.law import Law, hash64
 from ranking.catalogue import Catalogue
-from schemas import DecodeError, Item, ItemVectors, decode, refused
+from schemas import DecodeError, ItemVectors, decode, decode_item, refused
 from workers import metrics
 from workers.decode import check_key
 from workers.ports import NEVER_MS, IndexedItem, ItemIndex, Record, Table
@@ -90,7 +90,7 @@ class Items:
             self._item(record, name)
 
     def _item(self, record: Record, name: int) -> None:
-        item: Item = decode("items", record.value or b"", record.header("content-type"))
+        item, _ = decode_item(record.value or b"", record.header("content-type"))
         check_key(record, "item_id", item.item_id)
         self.catalogue.put(
             name,
