@@ -96,14 +96,15 @@ def test_prometheus_scrapes_the_port_that_the_workers_serve(
     services: dict[str, Any],
 ) -> None:
     text = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text()
-    (found,) = (
-        part
+    ports = {
+        name: part["port"]
         for job in yaml.safe_load(text)["scrape_configs"]
         for part in job.get("dns_sd_configs", ())
-    )
-    assert set(found["names"]) == WORKERS
-    for name in WORKERS:
-        assert services[name]["environment"]["STREAMREC_HTTP__PORT"] == str(found["port"])
+        for name in part["names"]
+    }
+    assert ports.keys() == WORKERS
+    for name, port in ports.items():
+        assert services[name]["environment"]["STREAMREC_HTTP__PORT"] == str(port)
         assert services[name]["environment"]["STREAMREC_HTTP__HOST"] == "0.0.0.0"
 
 
