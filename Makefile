@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 PY := .venv/bin/python
 STAMP := .venv/.streamrec-setup
-LOCKS := requirements/uv.txt requirements/dev.txt requirements/models.txt
+LOCKS := requirements/uv.txt requirements/dev.txt requirements/models.txt requirements/more-models.txt
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16

