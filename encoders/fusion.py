@@ -98,7 +98,8 @@ def fusion_version(config: EncoderConfig) -> str:
     weights and the specs of the encoders.
     """
     weights = config.weights if config.fusion == "weighted" else {}
-    specs = [config.text, config.image, config.audio]
+    specs = [config.text, config.image, config.audio, config.video, config.sensor]
+    specs += [config.video_pooling, config.precision]
     told = json.dumps([sorted(weights.items()), specs])
     digest = hashlib.sha256(told.encode()).hexdigest()[:8]
     return f"{config.fusion}-{config.width}-s{config.seed}@{digest}"
