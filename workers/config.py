@@ -134,6 +134,8 @@ class EncodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """decoded pixels a micro-batch, at most"""
     batch_audio_s: Seconds = 120.0
     """seconds of sound a micro-batch, at most"""
+    batch_sensor: Positive = 1_000_000
+    """values of sensor readings a micro-batch, at most"""
     decode_threads: Positive = 2
     """threads that fetch and decode while the model runs"""
 

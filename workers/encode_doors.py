@@ -94,4 +94,6 @@ def budgets_of(config: Config) -> dict[str, int]:
         "text": encode.batch_tokens,
         "image": encode.batch_pixels,
         "audio": round(encode.batch_audio_s * 1000),
+        "video": encode.batch_pixels,
+        "sensor": encode.batch_sensor,
     }

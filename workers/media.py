@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DECODED_KINDS", "MediaError", "MediaLimits", "fetch", "fetch_once"]
 
-DECODED_KINDS = ("image", "audio", "text")
+DECODED_KINDS = ("image", "audio", "text", "video", "sensor")
 _BLOCK = 1 << 16
 _LOOK_UP_S = 0.2  # how often a fetch under way looks whether we stop
 # Of each request it says the whole URL, and many a signed URL is a key.

@@ -14,9 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from encoders.content import AudioContent, Content, ImageContent, TextContent
+from encoders.content import (
+    AudioContent,
+    Content,
+    ImageContent,
+    TextContent,
+    VideoContent,
+)
 from schemas import MediaRef
 from workers.media_limits import MediaError, MediaLimits, MediaReason, path
+from workers.sensor_decode import decode_sensor
+from workers.video_decode import decode_video
 
 SAMPLE_RATE = 16_000
 _IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -34,6 +42,8 @@ def decode(
         "image": decode_image,
         "audio": decode_audio,
         "text": decode_text,
+        "video": _decode_video,
+        "sensor": decode_sensor,
     }
     if ref.kind not in decoders:
         raise MediaError(
@@ -121,9 +131,23 @@ def decode_audio(data: bytes, limits: MediaLimits, field: str) -> AudioContent:
     """Mono at 16 kHz; of a sound longer than `limits.max_audio_s` the beginning, and `cut`."""
     container = _container_of(data)
     if container:
-        mono_T, rate, cut = _from_container(data, container, limits.max_audio_s)
+        read = _from_container(data, container, limits.max_audio_s)
     else:
-        mono_T, rate, cut = _from_file(data, limits.max_audio_s)
+        read = _from_file(data, limits.max_audio_s)
+    return _sound(read, data, field)
+
+
+def _decode_video(data: bytes, limits: MediaLimits, field: str) -> VideoContent:
+    def track(data: bytes, container: str) -> AudioContent:
+        return _sound(_from_container(data, container, limits.max_audio_s), data, field)
+
+    return decode_video(data, limits, field, sound=track)
+
+
+def _sound(
+    read: tuple[NDArray[np.float32], int, bool], data: bytes, field: str
+) -> AudioContent:
+    mono_T, rate, cut = read
     if not mono_T.size:
         raise _refused("empty", field, data, "send a sound of at least one sample")
     if not np.isfinite(mono_T).all():
@@ -199,6 +223,8 @@ _WANTED = {
     "image": "send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF",
     "audio": "send WAV, FLAC, Ogg, MP3, AAC (m4a, mp4) or WebM",
     "text": "send UTF-8",
+    "video": "send a whole MP4, MOV, WebM, Matroska or AVI",
+    "sensor": "send CSV with a header line, JSON or an .npy array",
 }
 
 

@@ -52,6 +52,20 @@ class MediaLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """a decoded picture's shorter side is brought down to this"""
     max_audio_s: Seconds = 60.0
     """seconds of sound that are read; of a longer one only the beginning is"""
+    max_video_s: Seconds = 1200.0
+    """seconds of a video, at most"""
+    max_video_pixels: Positive = 9_000_000
+    """pixels of a video's frame, at most"""
+    max_video_frames: Positive = 2_000
+    """frames that are looked at, at most; of a video with more only its key frames are"""
+    video_frames: Annotated[int, Meta(ge=1, le=256)] = 16
+    """frames of a video that the encoder sees"""
+    video_sampling: Literal["scenes", "uniform"] = "scenes"
+    """how these are chosen: from every scene, or evenly over time"""
+    max_sensor_channels: Positive = 256
+    """channels of sensor readings, at most"""
+    max_sensor_values: Positive = 1_000_000
+    """values of sensor readings in all their channels, at most"""
     max_text: Positive = 65_536
     """characters of a text, at most"""
 
