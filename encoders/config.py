@@ -30,11 +30,10 @@ class EncoderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """where the encoders run; auto: on a CUDA device where there is one"""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """what nets compute in; bfloat16 is for CUDA devices. Vectors of the two are never compared"""
+    """what nets compute in; bfloat16 is for CUDA devices and CPUs
+    that have it. Vectors of the two are never compared"""
     max_tokens: Positive = 256
     """tokens of a text that are read"""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """numbers that a model with weights calculates in; another is another space"""
     endpoint_key: str = ""
     """key for the endpoint of an endpoint: spec, sent as a bearer token"""
     endpoint_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0

@@ -110,9 +110,8 @@ def fusion_version(config: EncoderConfig) -> str:
     """
     weights = config.weights if config.fusion == "weighted" else {}
     specs = [config.text, config.image, config.audio, config.video, config.sensor]
-    specs += [config.video_pooling, config.precision]
-    read = [config.precision, config.max_tokens]
-    told = json.dumps([sorted(weights.items()), specs, read])
+    specs += [config.video_pooling, config.precision, str(config.max_tokens)]
+    told = json.dumps([sorted(weights.items()), specs])
     digest = hashlib.sha256(told.encode()).hexdigest()[:8]
     return f"{config.fusion}-{config.width}-s{config.seed}@{digest}"
 
