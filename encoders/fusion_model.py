@@ -1,0 +1,126 @@
+"""A trained fusion as a value, and as ONE file: safetensors, with its settings as metadata.
+
+Shapes:  E = rows,  D = fused width
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from encoders.fusion import Fused, SlotColumn
+from encoders.fusion_graph import Graph
+from encoders.fusion_nets import (
+    Adversarial,
+    Cascade,
+    Joint,
+    NetSettings,
+    Sample,
+    SlotSpec,
+    Weighted,
+    rows_of,
+)
+from encoders.specs import SpecError
+
+FORMAT = "streamrec-fusion-1"
+_NETS = {
+    "weighted": Weighted,
+    "joint": Joint,
+    "cascade": Cascade,
+    "sample": Sample,
+    "adversarial": Adversarial,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FusionModel:
+    """Holds `Fusion` of `encoders/fusion_load.py`. Build it by `train` or `load`."""
+
+    module: nn.Module = field(repr=False)
+    slots: tuple[SlotSpec, ...]
+    net: NetSettings
+    version: str
+    """fusion-KIND-WIDTH@DIGEST: of kind, width, weights and the slots' encoders"""
+
+    @classmethod
+    def of(
+        cls, module: nn.Module, *, slots: tuple[SlotSpec, ...], net: NetSettings
+    ) -> "FusionModel":
+        """A module that has learned, as a value."""
+        module.eval().requires_grad_(False)
+        digest = hashlib.sha256(_told(slots, net).encode())
+        for name, tensor in sorted(module.state_dict().items()):
+            digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+        version = f"fusion-{net.kind}-{net.width}@{digest.hexdigest()[:8]}"
+        return cls(module, slots, net, version)
+
+    @property
+    def width(self) -> int:
+        return self.net.width
+
+    def fuse(self, columns: Sequence[SlotColumn], *, rows: int) -> Fused:
+        """Unit rows from what is present. A slot of a name, width or encoder that was not
+        trained for is masked; a row of none that was is absent."""
+        said = rows_of(columns, self.slots, rows=rows)
+        with torch.inference_mode():
+            vector_ED = normalize(self.module(said).float(), dim=-1)
+        present_E = said.present_EM.any(dim=1) & (vector_ED != 0).any(dim=1)
+        return Fused(torch.where(present_E[:, None], vector_ED, 0.0).clone(), present_E)
+
+    def weights(self) -> dict[str, Tensor]:
+        return dict(self.module.state_dict())
+
+    def save(self, file: Path) -> str:
+        """Write the model to this file; gives its sha256. Equal models give equal bytes."""
+        from safetensors.torch import save
+
+        said = {"format": FORMAT, "fusion": _told(self.slots, self.net)}
+        weights = {name: tensor.contiguous() for name, tensor in self.weights().items()}
+        data = save(weights, metadata=said)
+        file.write_bytes(data)
+        return hashlib.sha256(data).hexdigest()
+
+
+def build(slots: tuple[SlotSpec, ...], net: NetSettings, *, nodes: int) -> nn.Module:
+    """A net of this kind that has learned nothing yet. `nodes`: items of a graph's training."""
+    if net.kind == "graph":
+        return Graph(slots, net, nodes=nodes)
+    return _NETS[net.kind](slots, net)
+
+
+def load(file: Path, sha256: str | None = None) -> FusionModel:
+    """The model in this file. Nothing in it is executed. Raises SpecError where there is none,
+    where it is not one of ours, or where its sha256 is another."""
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load as load_bytes
+
+    try:
+        data = file.read_bytes()
+        with safe_open(file, framework="pt") as opened:
+            said = opened.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise SpecError(
+            f"fusion {file}: {error}; give the file that training wrote"
+        ) from error
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise SpecError(f"fusion {file}: sha256 {found[:12]}…, expected {sha256[:12]}…")
+    if said.get("format") != FORMAT:
+        raise SpecError(
+            f"fusion {file}: format {said.get('format')!r}, expected {FORMAT!r}; train it anew"
+        )
+    slots, net = msgspec.json.decode(said["fusion"], type=tuple[tuple[SlotSpec, ...], NetSettings])
+    weights = load_bytes(data)
+    nodes = len(weights["node_ND"]) if "node_ND" in weights else 0
+    module = build(slots, net, nodes=nodes)
+    module.load_state_dict(weights)
+    return FusionModel.of(module, slots=slots, net=net)
+
+
+def _told(slots: tuple[SlotSpec, ...], net: NetSettings) -> str:
+    return msgspec.json.encode((slots, net)).decode()
