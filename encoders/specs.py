@@ -130,10 +130,10 @@ def _hub_folder(name: str) -> Path:
 
 
 def _weights_file(spec: str, folder: Path) -> Path:
+    """Packages are pinned by hash in our locks: theirs may be pickles, read as data alone."""
     for name in _NAMED:
         if (folder / name).is_file():
             return folder / name
-    """Packages are pinned by hash in our locks: theirs may be pickles, read as data alone."""
     patterns = _PATTERNS if spec.startswith("package:") else _PATTERNS[:1]
     for pattern in patterns:
         files = sorted(folder.glob(pattern))
