@@ -175,7 +175,8 @@ class Slot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One modality of an item: its vector, what made it, and the record it came from.
 
     `source` is (topic, partition, offset) and `stamp_ms` the broker's timestamp of that
-    record: together they decide which of two writes is the later.
+    record: together they decide which of two writes is the later. `prepared` names the
+    settings by which `content` was cleaned: under others it is encoded anew.
     """
 
     vector: F32
@@ -183,6 +184,7 @@ class Slot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: tuple[str, int, int]
     stamp_ms: int = 0
     content: str = ""
+    prepared: Short = ""
 
 
 class ItemVectors(

@@ -96,7 +96,7 @@ def set_aside(refusals: Sequence[Refusal], topics: Topics) -> list[Outbound]:
 
 
 def change_of(
-    planned: Planned, vectors: Mapping[Key, Tensor], encoders: Mapping[str, str]
+    planned: Planned, vectors: Mapping[Key, Tensor], shelf: Shelf
 ) -> Change | None:
     """What a job does to its item; None for an upload that could not be encoded."""
     subject, record = planned.job.subject, planned.job.record
@@ -104,7 +104,11 @@ def change_of(
         return Withdrawal(stamp_of(record))
     slots = {
         group.name: _slot(
-            record, wire(vector_of(group, vectors)), encoders[group.name], group.sha256
+            record,
+            wire(vector_of(group, vectors)),
+            shelf.encoders[group.name],
+            group.sha256,
+            shelf.prepared.get(group.name, ""),
         )
         for group in planned.groups
     }
@@ -117,13 +121,16 @@ def change_of(
     return None
 
 
-def _slot(record: Record, vector: bytes, encoder: str, content: str) -> Slot:
+def _slot(
+    record: Record, vector: bytes, encoder: str, content: str, prepared: str = ""
+) -> Slot:
     return Slot(
         vector=vector,
         encoder=encoder,
         source=(record.topic, record.partition, record.offset),
         stamp_ms=record.timestamp_ms,
         content=content,
+        prepared=prepared,
     )
 
 
@@ -137,7 +144,7 @@ def _merged(
         _count(planned)
         if item_id is None:
             continue
-        change = change_of(planned, vectors, shelf.encoders)
+        change = change_of(planned, vectors, shelf)
         before = shelf.get(record.partition, item_id)
         after = before if change is None else merge(before, change)
         if after is not before:

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from encoders.config import EncoderConfig
 from encoders.law import CLASSES, DAY_MS, KINDS, Kind, Law
+from encoders.preparation import PrepareConfig
 from workers.media import MediaLimits
 
 PREFIX = "STREAMREC_"
@@ -212,6 +213,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     recommend: RecommendConfig = RecommendConfig()
     encode: EncodeConfig = EncodeConfig()
     encoders: EncoderConfig = EncoderConfig()
+    prepare: PrepareConfig = PrepareConfig()
     media: MediaLimits = MediaLimits()
     law: LawConfig = LawConfig()
     http: HttpConfig = HttpConfig()

@@ -105,7 +105,8 @@ def encode(worker: Worker, *, now: float) -> None:
     """Hand what is prepared to the model, once the batch before is written."""
     if worker.encoding is None and (batch := take_prepared(worker, now=now)) is not None:
         with metrics.stage("plan"):
-            planned = plan(batch, worker.shelf.reusable)
+            once = worker.preparer.settings.duplicates
+            planned = plan(batch, worker.shelf.reusable, once=once)
         worker.encoding = InFlight(batch, planned, worker.model.start(planned.contents))
 
 

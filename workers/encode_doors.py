@@ -9,6 +9,7 @@ import torch
 
 from encoders.fusion import fusion_version
 from encoders.load import load_encoders, warm_up
+from encoders.preparation import prepare_version
 from encoders.specs import SpecError
 from workers import metrics
 from workers.config import Config, topic
@@ -38,6 +39,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
     warm_up(encoders)
     health.set("encoders", ok=True)
     names = {modality: encoder.name for modality, encoder in encoders.items()}
+    prepared = {modality: prepare_version(modality, config.prepare) for modality in names}
     version = fusion_version(config.encoders)
     log.info("encoders_loaded", version=version, **names)
     metrics.info(encoder=version, version=package("streamrec"), torch=torch.__version__)
@@ -53,7 +55,9 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
     measured = MeasuredSource(source)
     model = Model(encoders, budgets_of(config))
     stack.callback(model.close)
-    preparer = Preparer(limits=config.media, threads=config.encode.decode_threads)
+    preparer = Preparer(
+        limits=config.media, threads=config.encode.decode_threads, prepare=config.prepare
+    )
     stack.callback(preparer.close)
 
     def open_table(numbers: set[int]) -> OpenTable:
@@ -63,7 +67,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
         source=measured,
         sink=MeasuredSink(sink),
         open_table=open_table,
-        shelf=Shelf(names, version, dict(config.encoders.spaces)),
+        shelf=Shelf(names, version, dict(config.encoders.spaces), prepared),
         preparer=preparer,
         model=model,
         topics=topics,

@@ -9,7 +9,7 @@ from schemas import DecodeError
 
 MediaReason = Literal[
     "not_allowed", "too_large", "too_slow", "unreachable", "hash_mismatch", "undecodable",
-    "too_many_pixels", "unsupported_kind", "empty",
+    "too_many_pixels", "unsupported_kind", "empty", "silent", "blank",
 ]  # fmt: skip
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]

@@ -7,6 +7,7 @@ docs/metrics.md. Labels have closed sets of values: never an id of a user, item 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from encoders.preparation import CHANGES, DROPS
 from workers.media_limits import MediaReason
 
 PREFIX = "streamrec_"
@@ -253,6 +254,20 @@ METRICS: tuple[Metric, ...] = (
         labels=(Label("reason", MEDIA_REASONS),),
         help="Contents that could not be used; their item goes on without them.",
         act="not_allowed: set STREAMREC_MEDIA__ALLOW. unreachable, too_slow: look at the origin.",
+    ),
+    Metric(
+        name="prepare_dropped_total", kind="counter", unit="contents", roles=ENCODE,
+        labels=(Label("reason", (*DROPS, OTHER)),),
+        help="Contents, or frames and sound tracks of videos, that were not worth encoding.",
+        act="Many empty, blank or silent: some producer sends nothing; its dead letters have "
+        "the records. duplicate, black_frame: work saved.",
+    ),
+    Metric(
+        name="prepare_changed_total", kind="counter", unit="contents", roles=ENCODE,
+        labels=(Label("change", (*CHANGES, OTHER)),),
+        help="Contents in which something was put right, or noted, before encoding.",
+        act="Many repaired: a producer decodes UTF-8 wrongly. Many clipped or stuck: look at "
+        "microphones and sensors.",
     ),
     Metric(
         name="signals_total", kind="counter", unit="signals", roles=ENCODE,

@@ -301,6 +301,16 @@ def media_failure(reason: str, n: int = 1) -> None:
     _child("media_failures_total", reason).inc(n)
 
 
+def dropped(reason: str, n: int = 1) -> None:
+    """So many contents, or parts of them, were not worth encoding."""
+    _child("prepare_dropped_total", reason).inc(n)
+
+
+def changed(change: str, n: int = 1) -> None:
+    """In so many contents this was put right or noted."""
+    _child("prepare_changed_total", change).inc(n)
+
+
 def rebalance(lost: Iterable[tuple[str, int]] = ()) -> None:
     """Our partitions changed; the lag of those that we lost is no longer ours to show."""
     _child("rebalances_total").inc()

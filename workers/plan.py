@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from encoders.clean import distinct
 from encoders.content import Content
 from schemas import Interaction
 from workers import metrics
@@ -52,8 +53,9 @@ class Plan:
         self.refusals[:] = [r for r in self.refusals if r[0].partition not in numbers]
 
 
-def plan(batch: Batch, reusable: Reusable) -> Plan:
-    """Group the parts of each job; vectors that an item has already are taken over."""
+def plan(batch: Batch, reusable: Reusable, *, once: bool = True) -> Plan:
+    """Group the parts of each job; vectors that an item has already are taken over. `once`: of
+    contents of a group that are nearly the same only the first counts."""
     made = Plan(refusals=list(batch.refusals))
     for job, futures in zip(batch.jobs, batch.outcomes, strict=True):
         outcomes = [future.result() for future in futures]
@@ -61,16 +63,17 @@ def plan(batch: Batch, reusable: Reusable) -> Plan:
             if isinstance(outcome, MediaError):
                 metrics.media_failure(outcome.reason)
                 made.refusals.append((job.record, outcome))
-        groups = tuple(_known(job, group, reusable) for group in groups_of(job, outcomes))
-        made.planned.append(Planned(job, groups))
-        for group in groups:
+        groups = groups_of(job, outcomes, once=once)
+        known = tuple(_known(job, group, reusable) for group in groups)
+        made.planned.append(Planned(job, known))
+        for group in known:
             for ready in group.contents:
                 if ready.content is not None:
                     made.contents[group.name, ready.sha256] = ready.content
     return made
 
 
-def groups_of(job: Job, outcomes: Sequence[Outcome]) -> list[Group]:
+def groups_of(job: Job, outcomes: Sequence[Outcome], *, once: bool = True) -> list[Group]:
     """The contents of a job that are ready, grouped."""
     found: dict[tuple[str, int], list[tuple[Part, Ready]]] = defaultdict(list)
     for part, outcome in zip(job.parts, outcomes, strict=True):
@@ -80,6 +83,10 @@ def groups_of(job: Job, outcomes: Sequence[Outcome]) -> list[Group]:
     groups = []
     for (name, _), pairs in found.items():
         contents = tuple(ready for _, ready in pairs)
+        if once and len(contents) > 1:
+            kept = distinct([ready.content for ready in contents])
+            metrics.dropped("duplicate", len(contents) - len(kept))
+            contents = tuple(contents[at] for at in kept)
         groups.append(Group(name, _digest(contents), contents, at=pairs[0][0].at))
     return groups
 

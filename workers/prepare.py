@@ -11,16 +11,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from encoders.clean import clean
 from encoders.content import Content, TextContent
+from encoders.preparation import PrepareConfig, Unusable
 from schemas import MediaRef, Slot
 from workers import metrics
 from workers.contents import Job, Part, Refusal, item_of
 from workers.media import MediaError, MediaLimits, fetch
 from workers.media_decode import decode
+from workers.media_limits import path
 from workers.ports import Partition
 
 _FETCHERS = 16
 """Fetching is waiting: more threads than cores. Decoding takes turns among them."""
+_LONG = 2_000
+"""Characters of a text that is cleaned on a thread: up to here it takes less than a turn."""
 
 Reusable = Callable[[int, str, str, str], Slot | None]
 """By partition number, item, name and content: a slot that is right already (Shelf)."""
@@ -28,7 +33,8 @@ Reusable = Callable[[int, str, str, str], Slot | None]
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """One content and its sha256; or its `vector`, where it was encoded before."""
+    """One content, cleaned, and the sha256 of what it was; or its `vector`, where it was
+    encoded before."""
 
     sha256: str
     content: Content | None = None
@@ -92,8 +98,10 @@ class Preparer:
     """The threads. `threads` of them decode at a time; what came inline has its own, so that
     it does not wait behind what is fetched."""
 
-    def __init__(self, *, limits: MediaLimits, threads: int) -> None:
-        self._limits = limits
+    def __init__(
+        self, *, limits: MediaLimits, threads: int, prepare: PrepareConfig | None = None
+    ) -> None:
+        self._limits, self.settings = limits, prepare or PrepareConfig()
         self._fetching = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
         self._inline = ThreadPoolExecutor(threads, thread_name_prefix="inline")
         self._turns = threading.BoundedSemaphore(threads)
@@ -113,19 +121,48 @@ class Preparer:
 
     def _begin(self, job: Job, part: Part, reusable: Reusable) -> Future[Outcome]:
         if part.ref is None:
-            text = TextContent(part.text)
-            return _done(Ready(hashlib.sha256(part.text.encode()).hexdigest(), text))
+            if len(part.text) > _LONG:
+                return self._inline.submit(self._text, part)
+            return _done(self._text(part))
         if (ready := _unchanged(job, part, part.ref, reusable)) is not None:
             return _done(ready)
         pool = self._inline if part.ref.data else self._fetching
         return pool.submit(self._outcome, part.ref, part.field)
+
+    def _text(self, part: Part) -> Outcome:
+        try:
+            content = self._cleaned(TextContent(part.text), part.field)
+        except MediaError as error:
+            return error
+        return Ready(hashlib.sha256(part.text.encode()).hexdigest(), content)
+
+    def _cleaned(self, content: Content, name: str) -> Content:
+        """The content as it is to be encoded; what was done to it is counted. Raises
+        MediaError."""
+        try:
+            cleaned = clean(content, self.settings)
+        except Unusable as unusable:
+            metrics.dropped(unusable.reason)
+            raise MediaError(unusable.reason, f"field `{path(name)}`: {unusable}") from None
+        except (
+            Exception
+        ) as error:  # hostile content: it is this record's, not the batch's, end
+            raise MediaError(
+                "undecodable", f"field `{path(name)}` cannot be cleaned ({error})"
+            ) from error
+        for change in cleaned.changes:
+            metrics.changed(change)
+        for reason in cleaned.dropped:
+            metrics.dropped(reason)
+        return cleaned.content
 
     def _outcome(self, ref: MediaRef, name: str) -> Outcome:
         try:
             with metrics.media("fetch"):
                 data = fetch(ref, limits=self._limits, field=name, wait=self._closing.wait)
             with self._turns, metrics.media("decode"):
-                content = decode(ref, data, limits=self._limits, field=name)
+                decoded = decode(ref, data, limits=self._limits, field=name)
+                content = self._cleaned(decoded, name)
         except MediaError as error:
             return error
         return Ready(hashlib.sha256(data).hexdigest(), content)

@@ -22,11 +22,12 @@ BROUGHT = "producer"
 @dataclass(slots=True, eq=False)
 class Shelf:
     """`encoders`: today's names by modality. `version`: of the fused space. `spaces`: the
-    width of each space of brought vectors."""
+    width of each space of brought vectors. `prepared`: today's settings by modality."""
 
     encoders: dict[str, str]
     version: str
     spaces: dict[str, int]
+    prepared: dict[str, str] = field(default_factory=dict)
     items: dict[int, dict[str, ItemVectors]] = field(default_factory=dict)
     declared: frozenset[str] = field(init=False)
 
@@ -72,11 +73,17 @@ class Shelf:
         self.spaces |= {name: found.most_common(1)[0][0] for name, found in widths.items()}
 
     def reusable(self, number: int, item_id: str, name: str, content: str) -> Slot | None:
-        """The item's slot that was made of this very content by today's encoder."""
+        """The item's slot that was made of this very content, cleaned by today's settings, by
+        today's encoder."""
+        made_by = (self.encoders.get(name), self.prepared.get(name, ""))
         vectors = self.get(number, item_id)
         for slots in (vectors.slots, vectors.shadowed):
             slot = slots.get(name)
-            if slot and slot.content == content and slot.encoder == self.encoders.get(name):
+            if (
+                slot
+                and slot.content == content
+                and (slot.encoder, slot.prepared) == made_by
+            ):
                 return slot
         return None
 

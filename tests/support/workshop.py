@@ -21,6 +21,7 @@ from torch import Tensor
 from encoders.config import EncoderConfig
 from encoders.encoder import Encoder
 from encoders.fusion import fusion_version
+from encoders.preparation import PrepareConfig, prepare_version
 from schemas import ItemVectors, Signal, decode, encode
 from workers.config import Config
 from workers.encode import run
@@ -74,6 +75,7 @@ class Workshop:
         encoders: Mapping[str, Encoder[Any]],
         *,
         config: EncoderConfig | None = None,
+        prepare: PrepareConfig | None = None,
         **limits: Any,
     ) -> None:
         names = [TOPICS.items, TOPICS.media, TOPICS.events, TOPICS.item_vectors]
@@ -84,6 +86,7 @@ class Workshop:
         self.config = config or EncoderConfig()
         self.encoders = {name: Counting(encoder) for name, encoder in encoders.items()}
         self.limits = MediaLimits(**limits)
+        self.prepare = prepare or PrepareConfig()
 
     def send(self, topic: str, key: str, record: Struct | None, **where: Any) -> Outbound:
         """Append one record, a millisecond after the one before."""
@@ -103,8 +106,9 @@ class Workshop:
             worker=name,
         )
         model = Model(self.encoders, budgets_of(Config()))
-        preparer = Preparer(limits=self.limits, threads=2)
+        preparer = Preparer(limits=self.limits, threads=2, prepare=self.prepare)
         names = {modality: encoder.name for modality, encoder in self.encoders.items()}
+        prepared = {modality: prepare_version(modality, self.prepare) for modality in names}
         try:
             yield Worker(
                 source=source,
@@ -112,7 +116,12 @@ class Workshop:
                 open_table=lambda numbers: MemoryTable(
                     self.log, topics=[TOPICS.item_vectors], only=numbers
                 ),
-                shelf=Shelf(names, fusion_version(self.config), dict(self.config.spaces)),
+                shelf=Shelf(
+                    names,
+                    fusion_version(self.config),
+                    dict(self.config.spaces),
+                    prepared,
+                ),
                 preparer=preparer,
                 model=model,
                 topics=TOPICS,
@@ -190,7 +199,9 @@ def without_source(vectors: ItemVectors) -> ItemVectors:
 
 def picture(colour: tuple[int, int, int], kind: str = "PNG") -> bytes:
     stream = io.BytesIO()
-    Image.new("RGB", (48, 32), colour).save(stream, kind)
+    image = Image.new("RGB", (48, 32), colour)
+    image.paste((128, 128, 128), (8, 8, 24, 24))  # of one colour it would be no picture
+    image.save(stream, kind)
     return stream.getvalue()
 
 

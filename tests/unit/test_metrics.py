@@ -24,6 +24,7 @@ LABELLED = {
     "store": ("store_seconds", 0), "media": ("media_seconds", 0),
     "encoded": ("encoded_total", 0), "signal": ("signals_total", 0),
     "media_failure": ("media_failures_total", 0), "restart": ("restarts_total", 0),
+    "dropped": ("prepare_dropped_total", 0), "changed": ("prepare_changed_total", 0),
 }  # fmt: skip
 
 

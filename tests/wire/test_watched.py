@@ -117,7 +117,9 @@ class Watched:
 
 def _picture(n: int) -> bytes:
     out = io.BytesIO()
-    Image.new("RGB", (64, 48), (n * 37 % 256, n * 91 % 256, 120)).save(out, "PNG")
+    image = Image.new("RGB", (64, 48), (n * 37 % 256, n * 91 % 256, 120))
+    image.paste((255, 255, 255), (8, 8, 32, 32))  # of one colour it would be refused
+    image.save(out, "PNG")
     return out.getvalue()
 
 
