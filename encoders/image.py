@@ -44,6 +44,7 @@ class ImageEncoder:
     model: "LiteNet"
     average_C: Tensor
     device: torch.device
+    dtype: torch.dtype = torch.float32
     width: int = WIDTH
     modality: str = "image"
 
@@ -56,8 +57,9 @@ class ImageEncoder:
             pixels_ECHW = torch.stack([squared(batch[row].pixels_3HW) for row in rows])
             pixels_ECHW = pixels_ECHW.to(self.device, memory_format=torch.channels_last)
             with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-                feature_EC: Tensor = self.model((pixels_ECHW.float() - 127.0) / 128.0)
-                return feature_EC - self.average_C
+                scaled_ECHW = ((pixels_ECHW.float() - 127.0) / 128.0).to(self.dtype)
+                feature_EC: Tensor = self.model(scaled_ECHW)
+                return feature_EC.float() - self.average_C
 
         costs = [self.cost(content) for content in batch]
         budget = _PICTURES_A_BATCH[self.device.type] * SIDE * SIDE
@@ -154,7 +156,11 @@ def _conv(
 
 
 def load_image_encoder(
-    weights: Weights, *, name: str, device: torch.device
+    weights: Weights,
+    *,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> ImageEncoder:
     model = LiteNet()
     try:
@@ -171,9 +177,10 @@ def load_image_encoder(
         _fold_batch_norms(module)
     return ImageEncoder(
         name=name,
-        model=model.to(device).to(memory_format=torch.channels_last),
+        model=model.to(device, dtype).to(memory_format=torch.channels_last),
         average_C=average_C.to(device),
         device=device,
+        dtype=dtype,
     )
 
 

@@ -5,13 +5,19 @@ from typing import Any
 
 import torch
 
-from encoders.audio import LogMelEncoder
 from encoders.config import EncoderConfig
-from encoders.content import AudioContent, Content, ImageContent, TextContent
+from encoders.content import (
+    AudioContent,
+    Content,
+    ImageContent,
+    SensorContent,
+    TextContent,
+    VideoContent,
+)
 from encoders.encoder import Encoder
-from encoders.image import load_image_encoder
+from encoders.load_media import load_audio, load_image, load_sensor, load_video
 from encoders.load_text import OpenEndpoint, load_text
-from encoders.specs import SpecError, encoder_name, find_weights
+from encoders.specs import SpecError
 
 Encoders = Mapping[str, Encoder[Any]]
 
@@ -34,17 +40,13 @@ def load_encoders(
             config.text, config=config, device=device, open_endpoint=open_endpoint
         )
     if config.image != "none":
-        encoders["image"] = load_image_encoder(
-            weights := find_weights(config.image),
-            name=encoder_name("image", config.image, weights.digest),
-            device=device,
-        )
+        encoders["image"] = load_image(config, device)
     if config.audio != "none":
-        if config.audio != "builtin:log-mel":
-            raise SpecError(
-                f"audio encoder {config.audio!r}: expected builtin:log-mel or none"
-            )
-        encoders["audio"] = LogMelEncoder(device)
+        encoders["audio"] = load_audio(config, device)
+    if config.video != "none" and (video := load_video(config, device, encoders)):
+        encoders["video"] = video
+    if config.sensor != "none":
+        encoders["sensor"] = load_sensor(config, device)
     return encoders
 
 
@@ -58,6 +60,12 @@ _SAMPLES: Mapping[str, Content] = {
     "text": TextContent("A quiet film about a long journey."),
     "image": ImageContent(torch.full((3, 64, 64), 127, dtype=torch.uint8)),
     "audio": AudioContent(torch.sin(torch.arange(16_000) / 10), 16_000),
+    "video": VideoContent(
+        torch.full((2, 3, 64, 64), 127, dtype=torch.uint8),
+        torch.tensor([0.0, 1.0]),
+        AudioContent(torch.sin(torch.arange(16_000) / 10), 16_000),
+    ),
+    "sensor": SensorContent(torch.sin(torch.arange(512) / 10)[None], 50.0, ("0",)),
 }
 
 
