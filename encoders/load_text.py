@@ -1,20 +1,43 @@
 """Which text encoder a spec asks for. What lies in a folder is told by its files, never by
 how it is called.
 
-builtin: by name | endpoint: by whoever has a network | package:, path:, hub: by their files
+    builtin:NAME           by its name
+    endpoint:URL#MODEL     by whoever has a network (workers/embeddings.py)
+    package: path: hub:    by their files: a .txt of word vectors; the layouts of the packages
+                           of GloVe and the Universal Sentence Encoder; a safetensors file of
+                           `rec encoders fit`, told by its metadata; else config.json
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 
+from encoders.bag_of_words import BagOfWords
 from encoders.config import EncoderConfig
 from encoders.content import TextContent
 from encoders.encoder import Encoder
-from encoders.specs import encoder_name, find_weights
+from encoders.glove import glove_matrix, load_glove_package, load_glove_text
+from encoders.specs import (
+    SpecError,
+    Weights,
+    encoder_name,
+    find_place,
+    find_weights,
+    known_file,
+    unpinned,
+)
 from encoders.text import load_text_encoder
+from encoders.tf_idf import KIND as TF_IDF
+from encoders.tf_idf import tf_idf
+from encoders.universal import load_universal, universal_weights
+from encoders.word2vec import KIND as WORD2VEC
+from encoders.word2vec import word2vec
+from encoders.word_file import read
 
 OpenEndpoint = Callable[[str, EncoderConfig], Encoder[TextContent]]
+Fitted = Callable[..., Encoder[TextContent]]
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def load_text(
@@ -25,10 +48,54 @@ def load_text(
     open_endpoint: OpenEndpoint | None = None,
 ) -> Encoder[TextContent]:
     """The text encoder of a spec. Raises SpecError with the remedy."""
+    named, sha256 = unpinned(spec)
+    kind = named.partition(":")[0]
+    if kind in ("builtin", "endpoint") and sha256:
+        raise SpecError(
+            f"text encoder {spec!r}: no file to check a hash of; leave @sha256 out"
+        )
+    if kind == "builtin":
+        if named != "builtin:bag-of-words":
+            raise SpecError(
+                f"text encoder {spec!r}: the builtin one is builtin:bag-of-words"
+            )
+        return BagOfWords(config.max_tokens)
+    if kind == "endpoint":
+        if open_endpoint is None:
+            raise SpecError(f"text encoder {spec!r}: only a worker can ask an endpoint")
+        return open_endpoint(spec, config)
+    return _of_files(spec, find_place(spec), config=config, device=device)
+
+
+def _of_files(
+    spec: str, place: Path, *, config: EncoderConfig, device: torch.device
+) -> Encoder[TextContent]:
+    def named(weights: Weights, *, precision: str = "float32") -> str:
+        return encoder_name("text", spec, weights.digest, precision=precision)
+
+    max_tokens = config.max_tokens
+    if place.suffix == ".txt" and place.is_file():
+        weights = known_file(spec, place)
+        return load_glove_text(weights, name=named(weights), max_tokens=max_tokens)
+    if (matrix := glove_matrix(place)) is not None:
+        weights = known_file(spec, matrix)
+        return load_glove_package(weights, name=named(weights), max_tokens=max_tokens)
+    if (arrays := universal_weights(place)) is not None:
+        weights = known_file(spec, arrays)
+        return load_universal(weights, name=named(weights), max_tokens=max_tokens)
     weights = find_weights(spec)
+    if (told := read(weights)) is not None:
+        fitted: Mapping[str, Fitted] = {TF_IDF: tf_idf, WORD2VEC: word2vec}
+        if told.kind not in fitted:
+            raise SpecError(
+                f"text weights in {weights.file}: kind {told.kind!r} is not known, only "
+                f"{', '.join(fitted)}; fit them again with `rec encoders fit`"
+            )
+        return fitted[told.kind](told, name=named(weights), max_tokens=max_tokens)
     return load_text_encoder(
         weights,
-        name=encoder_name("text", spec, weights.digest),
-        max_tokens=config.max_tokens,
+        name=named(weights, precision=config.precision),
+        max_tokens=max_tokens,
         device=device,
+        precision=_PRECISIONS[config.precision],
     )

