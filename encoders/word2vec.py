@@ -117,11 +117,10 @@ def _learn(
     share_V = count_V / count_V.sum()
     keep_V = (settings.thinning / share_V).sqrt() + settings.thinning / share_V
     chunks = list(_chunks(lines))
-    for step, (epoch, chunk) in enumerate(
-        (e, c) for e in range(settings.epochs) for c in chunks
-    ):
-        done = step / (settings.epochs * len(chunks))
-        optimizer.param_groups[0]["lr"] = settings.rate * max(1 - done, 1e-4)
+    steps = settings.epochs * len(chunks)
+    for step in range(steps):
+        chunk = chunks[step % len(chunks)]
+        optimizer.param_groups[0]["lr"] = settings.rate * (1 - step / steps)
         pair_2P = _pairs(chunk, keep_V, window=settings.window, generator=generator)
         for pair_2B in pair_2P.split(settings.batch, dim=1):
             shape = (pair_2B.shape[1], settings.negatives)
@@ -130,9 +129,7 @@ def _learn(
             optimizer.zero_grad()
             _loss(vector_VW, context_VW, pair_2B, other_BK).backward()
             optimizer.step()
-        on_progress(
-            (epoch * len(chunks) + step % len(chunks) + 1) / (settings.epochs * len(chunks))
-        )
+        on_progress((step + 1) / steps)
     return vector_VW.detach()
 
 

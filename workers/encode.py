@@ -115,6 +115,11 @@ def merge(worker: Worker) -> None:
     nothing else to do, bring items of another space into today's."""
     done = worker.encoding
     if done is not None and done.outbound is None and done.vectors.done():
+        if isinstance(away := done.vectors.exception(), TransientError):
+            done.vectors = worker.model.start(
+                done.plan.contents
+            )  # an endpoint; asked again
+            raise away
         with metrics.stage("assemble"):
             done.outbound = assemble(
                 done.plan,

@@ -14,6 +14,7 @@ from encoders.specs import SpecError
 from workers import metrics
 from workers.config import Config, topic
 from workers.contents import Topics
+from workers.embeddings import EndpointEncoder, open_endpoint
 from workers.health import Health
 from workers.kafka import AcknowledgedSink, KafkaSource, KafkaTable
 from workers.measured import MeasuredSink, MeasuredSource
@@ -33,9 +34,12 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
     where weights cannot be had."""
     kafka, topics = config.kafka, topics_of(config)
     try:
-        encoders = load_encoders(config.encoders)
+        encoders = load_encoders(config.encoders, open_endpoint=open_endpoint)
     except SpecError as error:
         raise FatalError(str(error)) from error
+    for encoder in encoders.values():
+        if isinstance(encoder, EndpointEncoder):
+            stack.callback(encoder.close)
     warm_up(encoders)
     health.set("encoders", ok=True)
     names = {modality: encoder.name for modality, encoder in encoders.items()}
