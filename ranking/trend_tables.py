@@ -1,0 +1,178 @@
+"""The published tables of one source partition: whole ones within a budget, changed rows at once.
+
+rec.trends is compacted by name, so each whole record stands for itself: a popularity table is
+cut into buckets of items, and what follows an item is a table of its own. With many changes a
+second, whole tables wait for their turn, and the rows that changed go out alone, in a ring of
+records. A table is written whole before the ring comes round to its first row (docs/trends.md).
+"""
+
+from collections.abc import Iterator, Mapping
+from heapq import nlargest
+from math import exp2
+
+from encoders.law import hash64
+from ranking.trend_config import TrendConfig
+from ranking.trend_state import ItemTrend
+from schemas import TrendTable
+
+MAX_BYTES = 384 * 1024
+"""Of one record; the topic and the client take at least 1 MiB."""
+MAX_NAME = 256
+LEAST = 1e-9
+"""A decayed count below this is none."""
+Key = int | str
+Rows = list[tuple[str, float]]
+
+
+class TrendTables:
+    """What is to be published of the items at hand. A key is a bucket's number, or the item
+    that others follow."""
+
+    def __init__(
+        self, partition: int, items: Mapping[str, ItemTrend], config: TrendConfig
+    ) -> None:
+        self._partition, self._items, self._config = partition, items, config
+        self._members: list[dict[str, None]] = [{} for _ in range(config.buckets)]
+        self._followers: dict[str, dict[str, None]] = {}
+        self._waiting: dict[Key, int] = {}
+        self._changed: dict[Key, set[str]] = {}
+        self._slot = 0
+        self._newest_ms = 0
+        for name, item in items.items():
+            self.touch(name, item.at_ms)
+            for before, cell in item.before.items():
+                self.follow(before, name, int(cell[0]))
+        self._changed.clear()
+
+    def touch(self, item_id: str, at_ms: int) -> None:
+        """An item's counts changed."""
+        bucket = hash64(item_id) % self._config.buckets
+        self._members[bucket][item_id] = None
+        self._mark(bucket, item_id, at_ms)
+
+    def follow(self, before: str, item_id: str, at_ms: int) -> None:
+        """An item came after another."""
+        self._followers.setdefault(before, {})[item_id] = None
+        self._mark(before, item_id, at_ms)
+
+    def forget(self, before: str, item_id: str) -> None:
+        """That an item came after another is no longer known."""
+        self._followers.get(before, {}).pop(item_id, None)
+        self._waiting.setdefault(before, self._slot)
+        self._changed.get(before, set()).discard(item_id)
+
+    def waiting(self) -> bool:
+        """Whether anything is to be published."""
+        return bool(self._waiting)
+
+    def drain(self) -> list[TrendTable]:
+        """Whole tables, those that wait longest first, as many as the budget takes and those
+        that the ring is about to leave behind; then the changed rows of the others."""
+        out: list[TrendTable] = []
+        room, overdue = self._config.publish_rows, self._slot - self._config.slots // 2
+        while self._waiting:
+            key, since = next(iter(self._waiting.items()))
+            if room <= 0 and since > overdue:
+                break
+            whole = list(self._bucket(key) if isinstance(key, int) else self._follows(key))
+            room -= max(1, sum(len(table.rows) for table in whole))
+            out += whole
+            del self._waiting[key]
+            self._changed.pop(key, None)
+        out += self._alone()
+        self._changed.clear()
+        return out
+
+    def _mark(self, key: Key, row: str, at_ms: int) -> None:
+        self._newest_ms = max(self._newest_ms, at_ms)
+        self._waiting.setdefault(key, self._slot)
+        self._changed.setdefault(key, set()).add(row)
+
+    def _bucket(self, bucket: int) -> Iterator[TrendTable]:
+        names, label = self._members[bucket], f"{self._partition}/b{bucket:02d}"
+        for n, half_s in enumerate(self._config.half_lives_s):
+            rows = [(name, self._popular(name, n)) for name in names]
+            # what was taken back has to be seen to be 0 by who knows it otherwise
+            news = self._changed.get(bucket, set())
+            rows = [row for row in rows if row[1] > LEAST or row[0] in news]
+            yield self._table(f"popular/{half_s}/{label}", rows)
+        for n, width_s in enumerate(self._config.windows_s):
+            width_ms = 1000 * width_s
+            now = self._newest_ms // width_ms
+            for index in (now, now - 1):
+                counts = [
+                    (name, _counted(self._items[name].windows[n], index)) for name in names
+                ]
+                rows = [(name, float(count)) for name, count in counts if count is not None]
+                if rows:
+                    slot = f"window/{width_s}/{self._partition}/{index % 2}/b{bucket:02d}"
+                    yield self._table(slot, rows, at_ms=max(0, index * width_ms))
+
+    def _follows(self, before: str) -> Iterator[TrendTable]:
+        for n, variant in enumerate(self._config.variants):
+            name = f"follows/{variant.name}/{self._partition}/{before}"
+            weights = (
+                (item, self._weight(before, item, n)) for item in self._followers[before]
+            )
+            rows = nlargest(self._config.rows, weights, key=lambda row: row[1])
+            rows = [row for row in rows if row[1] > LEAST]
+            if len(name.encode()) <= MAX_NAME:
+                yield self._table(name, rows)
+
+    def _alone(self) -> Iterator[TrendTable]:
+        """The changed rows, each named by its table and its key with a line break between."""
+        rows: Rows = []
+        size = 0
+        for key, changed in self._changed.items():
+            for row in self._changed_rows(key, changed):
+                rows.append(row)
+                size += len(row[0]) + 12
+                if size > MAX_BYTES // 2:
+                    yield self._ring(rows)
+                    rows, size = [], 0
+        if rows:
+            yield self._ring(rows)
+
+    def _changed_rows(self, key: Key, changed: set[str]) -> Iterator[tuple[str, float]]:
+        if isinstance(key, int):
+            for n, half_s in enumerate(self._config.half_lives_s):
+                table = f"popular/{half_s}/{self._partition}"
+                for name in changed:
+                    yield f"{table}\n{name}", self._popular(name, n)
+            return
+        for n, variant in enumerate(self._config.variants):
+            table = f"follows/{variant.name}/{self._partition}/{key}"
+            for name in changed:
+                if (weight := self._weight(key, name, n)) > LEAST:
+                    yield f"{table}\n{name}", weight
+
+    def _ring(self, rows: Rows) -> TrendTable:
+        name = f"rows/{self._partition}/{self._slot % self._config.slots}"
+        self._slot += 1
+        return TrendTable(name=name, at_ms=self._newest_ms, rows=rows)
+
+    def _table(self, name: str, rows: Rows, *, at_ms: int | None = None) -> TrendTable:
+        size = sum(len(key.encode()) + 12 for key, _ in rows)
+        if size > MAX_BYTES:  # the heaviest, as far as a record goes
+            rows = nlargest(len(rows) * MAX_BYTES // size, rows, key=lambda row: row[1])
+        return TrendTable(
+            name=name, at_ms=self._newest_ms if at_ms is None else at_ms, rows=rows
+        )
+
+    def _popular(self, name: str, n: int) -> float:
+        item = self._items[name]
+        age_ms = self._newest_ms - item.at_ms
+        decay = exp2(-age_ms / (1000 * self._config.half_lives_s[n]))
+        return max(0.0, item.popular[n] * decay)
+
+    def _weight(self, before: str, item_id: str, n: int) -> float:
+        cell = self._items[item_id].before[before]
+        age_ms = self._newest_ms - cell[0]
+        return cell[n + 1] * exp2(-age_ms / self._config.variants[n].half_life_ms)
+
+
+def _counted(window: list[int], index: int) -> int | None:
+    newest, current, last = window
+    if index == newest:
+        return current
+    return last if index == newest - 1 else None
