@@ -4,6 +4,7 @@ One table for all modalities: `rec encoders` shows what of it works here and how
 rest, docs/encoders.md is made from it. A spec in capitals (path:DIR) stands for one of yours.
 """
 
+import re
 from dataclasses import dataclass
 
 
@@ -19,6 +20,11 @@ class KnownEncoder:
     source: str
     licence: str
     needs: str = ""
+
+    @property
+    def is_yours(self) -> bool:
+        """Whether the spec stands for one of yours, and names nothing by itself."""
+        return re.search(r":(DIR|FILE|URL|ORG/NAME)\b", self.spec) is not None
 
 
 KNOWN: tuple[KnownEncoder, ...] = (
@@ -78,7 +84,7 @@ KNOWN: tuple[KnownEncoder, ...] = (
     KnownEncoder(
         spec="path:DIR (word2vec)",
         modality="text",
-        what="word vectors learned from your catalogue, SIF mean",
+        what="word vectors learned from your catalogue, mean by idf",
         width=0,
         source="Mikolov et al. 2013; Arora et al. 2017",
         licence="yours",

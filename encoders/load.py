@@ -56,6 +56,11 @@ def warm_up(encoders: Encoders) -> None:
         encoder.encode([_SAMPLES[modality]])
 
 
+def sample(modality: str) -> Content:
+    """Something short of this modality: what an encoder is warmed up with."""
+    return _SAMPLES[modality]
+
+
 _SAMPLES: Mapping[str, Content] = {
     "text": TextContent("A quiet film about a long journey."),
     "image": ImageContent(torch.full((3, 64, 64), 127, dtype=torch.uint8)),

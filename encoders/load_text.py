@@ -5,7 +5,8 @@ how it is called.
     endpoint:URL#MODEL     by whoever has a network (workers/embeddings.py)
     package: path: hub:    by their files: a .txt of word vectors; the layouts of the packages
                            of GloVe and the Universal Sentence Encoder; a safetensors file of
-                           `rec encoders fit`, told by its metadata; else config.json
+                           `rec encoders fit`, told by its metadata; by the model_type in
+                           config.json: BERT in plain torch, others by transformers
 """
 
 from collections.abc import Callable, Mapping
@@ -18,12 +19,12 @@ from encoders.config import EncoderConfig
 from encoders.content import TextContent
 from encoders.encoder import Encoder
 from encoders.glove import glove_matrix, load_glove_package, load_glove_text
+from encoders.hub import hub_weights, model_type, tower_name
 from encoders.specs import (
     SpecError,
     Weights,
     encoder_name,
     find_place,
-    find_weights,
     known_file,
     unpinned,
 )
@@ -83,7 +84,7 @@ def _of_files(
     if (arrays := universal_weights(place)) is not None:
         weights = known_file(spec, arrays)
         return load_universal(weights, name=named(weights), max_tokens=max_tokens)
-    weights = find_weights(spec)
+    weights = hub_weights(spec)
     if (told := read(weights)) is not None:
         fitted: Mapping[str, Fitted] = {TF_IDF: tf_idf, WORD2VEC: word2vec}
         if told.kind not in fitted:
@@ -92,6 +93,16 @@ def _of_files(
                 f"{', '.join(fitted)}; fit them again with `rec encoders fit`"
             )
         return fitted[told.kind](told, name=named(weights), max_tokens=max_tokens)
+    if model_type(weights.folder) not in ("", "bert"):
+        from encoders.hub_text import load_hub_text
+
+        return load_hub_text(
+            weights,
+            name=tower_name("text", spec, weights, config.precision),
+            max_tokens=max_tokens,
+            device=device,
+            precision=config.precision,
+        )
     return load_text_encoder(
         weights,
         name=named(weights, precision=config.precision),

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from workers.cli_dev import demo, dev, doctor, rebuild
+from workers.cli_encoders import encoders
 from workers.terminal import EXIT_CODES, CommandError, Exit, complain, wanted
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ topics = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 worker = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(topics, name="topics", help="The topics on the broker.")
 app.add_typer(worker, name="worker", help="Run one worker here, until SIGTERM or Ctrl-C.")
+app.add_typer(encoders, name="encoders", help="What turns content into vectors.")
 app.add_typer(dev, name="dev", help="Kafka and workers on this machine, and the docs.")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON value a line, for programs.")]
@@ -141,6 +143,15 @@ def worker_recommend() -> None:
     from workers.start import recommend
 
     raise typer.Exit(recommend(settings()))
+
+
+@worker.command("trend")
+def worker_trend() -> None:
+    """Events into what is popular and what follows what."""
+    from workers.bootstrap import settings
+    from workers.start import trend
+
+    raise typer.Exit(trend(settings()))
 
 
 app.command()(doctor)
