@@ -10,12 +10,13 @@ last part only: `same_space` tells that their vectors may be compared.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from encoders.specs import (
     SpecError,
@@ -27,17 +28,40 @@ from encoders.specs import (
 )
 
 Precision = Literal["float32", "bfloat16"]
+_PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _SHARDS = "model.safetensors.index.json"
 
-# (model_type, modality) -> the class of that tower, and what of its output is in the joint space
-TOWERS: Mapping[tuple[str, str], tuple[str, str]] = {
-    ("clip", "image"): ("CLIPVisionModelWithProjection", "image_embeds"),
-    ("clip", "text"): ("CLIPTextModelWithProjection", "text_embeds"),
-    ("siglip", "image"): ("SiglipVisionModel", "pooler_output"),
-    ("siglip", "text"): ("SiglipTextModel", "pooler_output"),
-    ("clap", "audio"): ("ClapAudioModelWithProjection", "audio_embeds"),
-    ("clap", "text"): ("ClapTextModelWithProjection", "text_embeds"),
+# (model_type, modality) -> the joint model's method for that tower
+TOWERS: Mapping[tuple[str, str], str] = {
+    ("clip", "image"): "get_image_features",
+    ("clip", "text"): "get_text_features",
+    ("siglip", "image"): "get_image_features",
+    ("siglip", "text"): "get_text_features",
+    ("clap", "audio"): "get_audio_features",
+    ("clap", "text"): "get_text_features",
 }
+_PARTS = {
+    "text": ("text_model", "text_projection"),
+    "image": ("vision_model", "visual_projection"),
+    "audio": ("audio_model", "audio_projection"),
+}
+"""The parts of a joint model that are a modality's alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model, how it is asked, and what of its answer is meant."""
+
+    model: Any
+    ask: Callable[..., Any]
+    output: str
+
+    def __call__(self, **asked: Tensor) -> Tensor:
+        """E x W of a tower, E x T x W of another model; float32, where the model is."""
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            answer = self.ask(**asked)
+            hidden = answer if isinstance(answer, Tensor) else answer[self.output]
+            return hidden.float()
 
 
 def hub_weights(spec: str) -> Weights:
@@ -89,17 +113,12 @@ def same_space(one: str, other: str) -> bool:
 
 
 def open_model(
-    weights: Weights,
-    *,
-    class_name: str = "AutoModel",
-    device: torch.device,
-    precision: Precision,
-) -> nn.Module:
-    """The model, in evaluation, on its device. Raises SpecError where a weight is missing:
-    transformers would make one up."""
-    library = transformers()
+    weights: Weights, modality: str, *, device: torch.device, precision: Precision
+) -> Opened:
+    """The model, or of a joint one the tower of this modality. Raises SpecError where a weight
+    is missing: transformers would make one up."""
     try:
-        model, told = getattr(library, class_name).from_pretrained(
+        model, told = transformers().AutoModel.from_pretrained(
             str(weights.folder),
             local_files_only=True,
             use_safetensors=True,
@@ -109,19 +128,31 @@ def open_model(
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise SpecError(f"weights {weights.file}: {_first_line(error)}") from error
-    missing = [name for name in told["missing_keys"] if not _unused(name)]
-    if missing or told["mismatched_keys"]:
-        names = ", ".join(sorted(map(str, [*missing, *told["mismatched_keys"]]))[:3])
+    if missing := sorted(name for name in told["missing_keys"] if not _unused(name)):
         raise SpecError(
-            f"weights {weights.file}: lack {names} of a {type(model).__name__}; take the "
-            "folder of the whole model"
+            f"weights {weights.file}: lack {', '.join(missing[:3])} of a "
+            f"{type(model).__name__}; take the folder of the whole model"
         )
-    module: nn.Module = model.eval().requires_grad_(False).to(device)
-    return module
+    model.eval().requires_grad_(False)
+    method = TOWERS.get((model_type(weights.folder), modality))
+    if method is None:
+        if getattr(model.config, "is_encoder_decoder", False):
+            model = model.get_encoder()
+        return Opened(model.to(device), model, "last_hidden_state")
+    for other in {name for m, names in _PARTS.items() if m != modality for name in names}:
+        if hasattr(model, other):  # half of the memory
+            delattr(model, other)
+    return Opened(model.to(device), getattr(model, method), "pooler_output")
 
 
 def open_part(weights: Weights, class_name: str) -> Any:
     """A tokenizer or a preprocessor of the folder. Raises SpecError naming what is missing."""
+    prepared = any((weights.folder / name).is_file() for name in _PREPROCESSORS)
+    if class_name != "AutoTokenizer" and not prepared:
+        raise SpecError(
+            f"weights {weights.folder}: a {model_type(weights.folder)!r} with no "
+            f"{_PREPROCESSORS[0]} sees and hears nothing; take a model of this modality"
+        )
     try:
         return getattr(transformers(), class_name).from_pretrained(
             str(weights.folder), local_files_only=True, trust_remote_code=False
@@ -142,12 +173,6 @@ def transformers() -> Any:
     library.logging.set_verbosity_error()
     library.logging.disable_progress_bar()
     return library
-
-
-def as_tensor(output: Any, name: str) -> Tensor:
-    """What of a model's output is meant."""
-    tensor: Tensor = output if isinstance(output, Tensor) else output[name]
-    return tensor
 
 
 def _unused(name: str) -> bool:

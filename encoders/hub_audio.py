@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from encoders.content import AudioContent
-from encoders.hub import TOWERS, Precision, as_tensor, model_type, open_model, open_part
+from encoders.hub import Opened, Precision, model_type, open_model, open_part
 from encoders.specs import Weights
 
 _SECONDS_A_BATCH = {"cpu": 60, "cuda": 600}
@@ -34,9 +34,8 @@ class HubAudioEncoder:
 
     name: str
     width: int
-    model: nn.Module
+    model: Opened
     extractor: Any
-    output: str
     piece_s: float | None
     device: torch.device
     dtype: torch.dtype
@@ -59,7 +58,9 @@ class HubAudioEncoder:
             together = max(1, int(_SECONDS_A_BATCH[self.device.type] * rate / length))
             for first in range(0, len(rows), together):
                 some = rows[first : first + together]
-                feature_PW[some] = self.features(torch.stack([flat[at] for at in some])).cpu()
+                feature_PW[some] = self.features(
+                    torch.stack([flat[at] for at in some])
+                ).cpu()
         counts = [len(of_sound) for of_sound in pieces]
         means = [part.mean(dim=0) for part in normalize(feature_PW, dim=-1).split(counts)]
         return normalize(torch.stack(means), dim=-1)
@@ -71,7 +72,9 @@ class HubAudioEncoder:
             sampling_rate=int(self.extractor.sampling_rate),
             return_tensors="pt",
         )
-        asked = {"input_features": told["input_features"]} if "input_features" in told else {}
+        asked = (
+            {"input_features": told["input_features"]} if "input_features" in told else {}
+        )
         asked = asked or {"input_values": told["input_values"]}
         # The extractor would call one of them longer than it is, by chance.
         longer = {"is_longer": torch.zeros(len(waveform_ET), 1, dtype=torch.bool)}
@@ -80,9 +83,8 @@ class HubAudioEncoder:
             name: tensor.to(self.device, self.dtype if tensor.is_floating_point() else None)
             for name, tensor in asked.items()
         }
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            hidden = as_tensor(self.model(**moved), self.output).float()
-            return hidden.mean(dim=1) if hidden.ndim == 3 else hidden
+        hidden = self.model(**moved)
+        return hidden.mean(dim=1) if hidden.ndim == 3 else hidden
 
     def _pieces(self, waveform_T: Tensor, rate: int) -> list[Tensor]:
         short = int(_SHORTEST_S * rate) - len(waveform_T)
@@ -109,16 +111,12 @@ def load_hub_audio(
 ) -> HubAudioEncoder:
     """The audio encoder of a folder of transformers. Raises SpecError."""
     kind = model_type(weights.folder)
-    class_name, output = TOWERS.get((kind, "audio"), ("AutoModel", "last_hidden_state"))
     extractor = open_part(weights, "AutoFeatureExtractor")
     encoder = HubAudioEncoder(
         name=name,
         width=0,
-        model=open_model(
-            weights, class_name=class_name, device=device, precision=precision
-        ),
+        model=open_model(weights, "audio", device=device, precision=precision),
         extractor=extractor,
-        output=output,
         piece_s=float(extractor.max_length_s) if kind == "clap" else None,
         device=device,
         dtype=getattr(torch, precision),

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from encoders.content import ImageContent, VideoContent
 from encoders.encoder import encode_by_cost
-from encoders.hub import TOWERS, Precision, as_tensor, model_type, open_model, open_part
+from encoders.hub import Opened, Precision, model_type, open_model, open_part
 from encoders.specs import SpecError, Weights
 
 _PIXELS_A_BATCH = {"cpu": 8 * 224 * 224, "cuda": 512 * 224 * 224}
@@ -33,9 +33,8 @@ class HubImageEncoder:
 
     name: str
     width: int
-    model: nn.Module
+    model: Opened
     processor: Any
-    output: str
     device: torch.device
     dtype: torch.dtype
     modality: str = "image"
@@ -57,8 +56,7 @@ class HubImageEncoder:
         pictures = [content.pixels_3HW for content in batch]
         told = self.processor(images=pictures, return_tensors="pt")
         pixels_E3HW = told["pixel_values"].to(self.device, self.dtype)
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            return _row_each(as_tensor(self.model(pixel_values=pixels_E3HW), self.output))
+        return _row_each(self.model(pixel_values=pixels_E3HW))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class HubVideoEncoder:
 
     name: str
     width: int
-    model: nn.Module
+    model: Opened
     processor: Any
     frames: int
     device: torch.device
@@ -94,8 +92,7 @@ class HubVideoEncoder:
         told = [self.processor(video, return_tensors="pt") for video in videos]
         pixels_ET3HW = torch.cat([one["pixel_values"] for one in told])
         pixels_ET3HW = pixels_ET3HW.to(self.device, self.dtype)
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            return _row_each(as_tensor(self.model(pixels_ET3HW), "last_hidden_state"))
+        return _row_each(self.model(pixel_values=pixels_ET3HW))
 
     def _spread(self, frames_T3HW: Tensor) -> Tensor:
         have = len(frames_T3HW)
@@ -107,16 +104,12 @@ def load_hub_image(
     weights: Weights, *, name: str, device: torch.device, precision: Precision = "float32"
 ) -> HubImageEncoder:
     """The image encoder of a folder of transformers. Raises SpecError."""
-    kind = model_type(weights.folder)
-    class_name, output = TOWERS.get((kind, "image"), ("AutoModel", "last_hidden_state"))
+    processor = open_part(weights, "AutoImageProcessor")
     encoder = HubImageEncoder(
         name=name,
         width=0,
-        model=open_model(
-            weights, class_name=class_name, device=device, precision=precision
-        ),
-        processor=open_part(weights, "AutoImageProcessor"),
-        output=output,
+        model=open_model(weights, "image", device=device, precision=precision),
+        processor=processor,
         device=device,
         dtype=getattr(torch, precision),
     )
@@ -133,13 +126,13 @@ def load_hub_video(
             f"video weights {weights.file}: model_type {kind!r}; expected a VideoMAE, or "
             "builtin:frames over an image encoder"
         )
-    model: Any = open_model(weights, device=device, precision=precision)
+    opened = open_model(weights, "video", device=device, precision=precision)
     encoder = HubVideoEncoder(
         name=name,
         width=0,
-        model=model,
+        model=opened,
         processor=open_part(weights, "AutoImageProcessor"),
-        frames=int(model.config.num_frames),
+        frames=int(opened.model.config.num_frames),
         device=device,
         dtype=getattr(torch, precision),
     )
@@ -149,5 +142,4 @@ def load_hub_video(
 
 def _row_each(hidden: Tensor) -> Tensor:
     """E x W: of patches their mean."""
-    told = hidden.float()
-    return told.mean(dim=1) if told.ndim == 3 else told
+    return hidden.mean(dim=1) if hidden.ndim == 3 else hidden

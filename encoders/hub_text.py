@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from encoders.content import TextContent
 from encoders.encoder import encode_by_cost
 from encoders.hub import (
     TOWERS,
+    Opened,
     Precision,
-    as_tensor,
     config_of,
     model_type,
     open_model,
@@ -46,12 +46,11 @@ class HubTextEncoder:
 
     name: str
     width: int
-    model: nn.Module
+    model: Opened
     tokenizer: Any
     max_tokens: int
     pad: int
     pooling: Pooling
-    output: str
     fixed: bool
     device: torch.device
     modality: str = "text"
@@ -83,9 +82,7 @@ class HubTextEncoder:
             mask_ET[e, : len(ids)] = 1
         id_ET, mask_ET = id_ET.to(self.device), mask_ET.to(self.device)
         asked = {} if self.fixed else {"attention_mask": mask_ET}
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            output = self.model(input_ids=id_ET, **asked)
-            return pooled(as_tensor(output, self.output).float(), mask_ET, self.pooling)
+        return pooled(self.model(input_ids=id_ET, **asked), mask_ET, self.pooling)
 
 
 def pooled(hidden: Tensor, mask_ET: Tensor, pooling: Pooling) -> Tensor:
@@ -111,25 +108,20 @@ def load_hub_text(
 ) -> HubTextEncoder:
     """The text encoder of a folder of transformers. Raises SpecError."""
     kind = model_type(weights.folder)
-    class_name, output = TOWERS.get((kind, "text"), ("AutoModel", "last_hidden_state"))
-    model: Any = open_model(
-        weights, class_name=class_name, device=device, precision=precision
-    )
+    opened = open_model(weights, "text", device=device, precision=precision)
     tokenizer = open_part(weights, "AutoTokenizer")
-    limit = min(max_tokens, _positions(model.config), tokenizer.model_max_length)
-    if getattr(model.config, "is_encoder_decoder", False):
-        model = model.get_encoder()
+    config = getattr(opened.model.config, "text_config", opened.model.config)
+    fits = min(_positions(config), tokenizer.model_max_length)
     fixed = kind == "siglip"  # it was trained on texts filled up, and has no mask
     pad = tokenizer.pad_token_id
     encoder = HubTextEncoder(
         name=name,
         width=0,
-        model=model,
+        model=opened,
         tokenizer=tokenizer,
-        max_tokens=_positions(model.config) if fixed else int(limit),
+        max_tokens=_positions(config) if fixed else min(max_tokens, int(fits)),
         pad=0 if pad is None else int(pad),
-        pooling="tower" if class_name != "AutoModel" else pooling_of(weights.folder),
-        output=output,
+        pooling="tower" if (kind, "text") in TOWERS else pooling_of(weights.folder),
         fixed=fixed,
         device=device,
     )

