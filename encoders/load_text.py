@@ -10,7 +10,6 @@ how it is called.
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 
@@ -37,7 +36,12 @@ from encoders.word2vec import word2vec
 from encoders.word_file import read
 
 OpenEndpoint = Callable[[str, EncoderConfig], Encoder[TextContent]]
-Fitted = Callable[..., Encoder[TextContent]]
+Load = Callable[..., Encoder[TextContent]]
+_BY_SUFFIX: Mapping[str, Load] = {
+    ".txt": load_glove_text,
+    ".npy": load_glove_package,
+    ".npz": load_universal,
+}
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -65,34 +69,33 @@ def load_text(
         if open_endpoint is None:
             raise SpecError(f"text encoder {spec!r}: only a worker can ask an endpoint")
         return open_endpoint(spec, config)
-    return _of_files(spec, find_place(spec), config=config, device=device)
+    return _of_files(spec, config=config, device=device)
+
+
+def text_weights(spec: str) -> Weights:
+    """The file of a package:, path: or hub: spec, its hash checked. Raises SpecError."""
+    place = find_place(spec)
+    if place.suffix == ".txt" and place.is_file():
+        return known_file(spec, place)
+    packaged = glove_matrix(place) or universal_weights(place)
+    return hub_weights(spec) if packaged is None else known_file(spec, packaged)
 
 
 def _of_files(
-    spec: str, place: Path, *, config: EncoderConfig, device: torch.device
+    spec: str, *, config: EncoderConfig, device: torch.device
 ) -> Encoder[TextContent]:
-    def named(weights: Weights, *, precision: str = "float32") -> str:
-        return encoder_name("text", spec, weights.digest, precision=precision)
-
-    max_tokens = config.max_tokens
-    if place.suffix == ".txt" and place.is_file():
-        weights = known_file(spec, place)
-        return load_glove_text(weights, name=named(weights), max_tokens=max_tokens)
-    if (matrix := glove_matrix(place)) is not None:
-        weights = known_file(spec, matrix)
-        return load_glove_package(weights, name=named(weights), max_tokens=max_tokens)
-    if (arrays := universal_weights(place)) is not None:
-        weights = known_file(spec, arrays)
-        return load_universal(weights, name=named(weights), max_tokens=max_tokens)
-    weights = hub_weights(spec)
+    weights, max_tokens = text_weights(spec), config.max_tokens
+    name = encoder_name("text", spec, weights.digest)
+    if weights.file.suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[weights.file.suffix](weights, name=name, max_tokens=max_tokens)
     if (told := read(weights)) is not None:
-        fitted: Mapping[str, Fitted] = {TF_IDF: tf_idf, WORD2VEC: word2vec}
+        fitted: Mapping[str, Load] = {TF_IDF: tf_idf, WORD2VEC: word2vec}
         if told.kind not in fitted:
             raise SpecError(
                 f"text weights in {weights.file}: kind {told.kind!r} is not known, only "
                 f"{', '.join(fitted)}; fit them again with `rec encoders fit`"
             )
-        return fitted[told.kind](told, name=named(weights), max_tokens=max_tokens)
+        return fitted[told.kind](told, name=name, max_tokens=max_tokens)
     if model_type(weights.folder) not in ("", "bert"):
         from encoders.hub_text import load_hub_text
 
@@ -105,7 +108,7 @@ def _of_files(
         )
     return load_text_encoder(
         weights,
-        name=named(weights, precision=config.precision),
+        name=encoder_name("text", spec, weights.digest, precision=config.precision),
         max_tokens=max_tokens,
         device=device,
         precision=_PRECISIONS[config.precision],

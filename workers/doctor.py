@@ -140,17 +140,19 @@ def _broker(config: Config) -> Iterator[Finding]:
 
 
 def _models(config: Config) -> Iterator[Finding]:
-    from encoders.specs import SpecError, find_weights
+    from encoders.hub import hub_weights
+    from encoders.load_text import text_weights
+    from encoders.specs import SpecError
 
-    for modality in ("text", "image", "audio"):
+    for modality in ("text", "image", "audio", "video", "sensor"):
         spec = getattr(config.encoders, modality)
         if spec == "none":
             yield Finding(f"{modality} model", "warn", "none: this modality has no vectors")
-        elif spec.startswith("builtin:"):
-            yield Finding(f"{modality} model", "ok", f"{spec} needs no weights")
+        elif spec.startswith(("builtin:", "endpoint:")):
+            yield Finding(f"{modality} model", "ok", f"{spec} needs no weights here")
         else:
             try:
-                weights = find_weights(spec)
+                weights = (text_weights if modality == "text" else hub_weights)(spec)
             except SpecError as error:
                 yield Finding(f"{modality} model", "fail", str(error))
             else:

@@ -105,7 +105,7 @@ class EndpointEncoder:
             raise FatalError(
                 f"endpoint {self.url} answers {answer.status_code} for model {self.model!r}: "
                 f"{data[:200].decode(errors='replace')!r}; correct STREAMREC_ENCODERS__TEXT or "
-                "STREAMREC_ENCODERS__ENDPOINT_KEY"
+                "STREAMREC_ENCODERS__ENDPOINT_API_KEY"
             )
         try:
             return json.loads(data)
@@ -130,8 +130,8 @@ def open_endpoint(
     path = parts.path.rstrip("/")
     path = path if path.endswith("/embeddings") else f"{path}/embeddings"
     headers = {"user-agent": "streamrec"}
-    if config.endpoint_key:
-        headers["authorization"] = f"Bearer {config.endpoint_key}"
+    if config.endpoint_api_key:
+        headers["authorization"] = f"Bearer {config.endpoint_api_key}"
     url = parts._replace(path=path, fragment="").geturl()
     digest = hashlib.sha256(f"{url}#{model}".encode()).hexdigest()[:8]
     asked: dict[str, Any] = {
@@ -207,7 +207,7 @@ def _parsed(spec: str) -> tuple[SplitResult, str]:
         raise _refused(spec, "it has no model, no host, or a query")
     if parts.username is not None:
         raise _refused(
-            spec, "a key in it would be logged; use STREAMREC_ENCODERS__ENDPOINT_KEY"
+            spec, "a key in it would be logged; use STREAMREC_ENCODERS__ENDPOINT_API_KEY"
         )
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
         raise _refused(spec, "texts and keys travel by https, or by http on loopback")
