@@ -197,7 +197,12 @@ class ItemVectors(
 ):
     """All vectors of an item. `slots` are in force; `shadowed` are older ones of the other
     origin, which come back if the newer is dropped. `put` and `withdrawn_by` are the
-    (stamp_ms, topic, offset) of the newest item record and the newest withdrawal.
+    (stamp_ms, topic, offset) of the newest item record and the newest withdrawal. `labels`:
+    what the item probably is, told from its slots, with a confidence of 0..1; `labeller` is
+    the version of what told it.
+
+    While a new fusion is rolled out, `fused_next` is the vector in its space `encoder_next`,
+    beside the one in force; without `fused_next` the item has none there.
     """
 
     item_id: Id
@@ -208,6 +213,10 @@ class ItemVectors(
     shadowed: dict[str, Slot] = {}
     put: tuple[int, str, int] | None = None
     withdrawn_by: tuple[int, str, int] | None = None
+    labels: dict[Short, float] = {}
+    labeller: Short = ""
+    fused_next: F32 | None = None
+    encoder_next: Short = ""
 
 
 class Reason(Struct, frozen=True, omit_defaults=True):
@@ -267,7 +276,10 @@ class ModelCard(
     tag="model_card",
     tag_field="type",
 ):
-    """Where a trained model is, and how to know that it is the right one."""
+    """Where a trained model is, and how to know that it is the right one. Under the key `name`
+    it is the one in force; under `name/version` it is kept to go back to. `state`: "pinned", a
+    person chose it and training leaves it alone; "confirmed", the space before this fusion's
+    is no longer written."""
 
     name: Id
     version: Short
@@ -275,6 +287,7 @@ class ModelCard(
     sha256: Short
     dims: dict[str, int] = {}
     at_ms: AtMs = 0
+    state: Short = ""
 
 
 Event = Interaction | Undo | Visit | Query | Erase | Signal

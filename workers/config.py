@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from encoders.config import EncoderConfig
 from encoders.law import CLASSES, DAY_MS, KINDS, Kind, Law
 from encoders.preparation import PrepareConfig
+from ranking.trend_config import TrendConfig
 from workers.media import MediaLimits
 
 PREFIX = "STREAMREC_"
@@ -184,6 +185,55 @@ class LawConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         )
 
 
+class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the train worker learns, and when what it learned is published."""
+
+    path: str = "var/train"
+    """folder of the event log's columns; each worker has a folder of its own name inside"""
+    out: str = "var/models"
+    """folder that models are written to; recommend workers must see it under the same path"""
+    name: str = "ranker"
+    """name of the models' cards"""
+    learner: str = "ranking.learn"
+    """what learns: a module with `learn` and `judge`, or module:object"""
+    every_s: Seconds = 3600.0
+    """a round of learning after so long, if there are new events"""
+    every_events: Positive = 50_000
+    """a round earlier, after so many new events"""
+    min_events: Positive = 1_000
+    """no round with fewer events than this"""
+    newest: Positive = 2_000
+    """how many of the newest events models are judged on; at most a fifth of all"""
+    tolerance: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """by how much the candidate's hit rate may be lower than that of the model in force"""
+    max_events: Positive = 2_000_000
+    """events that are kept, the newest; about 400 bytes each while a round begins"""
+    keep: Annotated[int, Meta(ge=2)] = 10
+    """versions that are kept to roll back to"""
+    threads: Positive = 1
+    """threads of one operation: the rest of the machine is for the others"""
+    nice: Annotated[int, Meta(ge=0, le=19)] = 10
+    """by how much the process gives way to others"""
+    seed: Annotated[int, Meta(ge=0)] = 0
+    """seed of everything that is drawn"""
+
+
+class ModelsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How workers take in the models that cards name."""
+
+    allow: list[str] = []
+    """prefixes of URIs that models may come from; empty: any file: and https: with a sha256"""
+    max_mb: Positive = 1024
+    """size of a model's file, at most"""
+    retry_s: Seconds = 10.0
+    """a model that can't be had is tried again after so long, while its card stands"""
+    wait_s: Seconds = 30.0
+    """how long a worker waits at its start for the model in force, before the first list"""
+    both_s: Seconds = 3600.0
+    """for how long after a fusion's card, at least, vectors of the space before are written
+    beside the new ones; `rec models confirm` ends it earlier"""
+
+
 class HttpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The worker's own small server: /metrics, /healthz, /readyz, /user, /why."""
 
@@ -216,6 +266,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prepare: PrepareConfig = PrepareConfig()
     media: MediaLimits = MediaLimits()
     law: LawConfig = LawConfig()
+    train: TrainConfig = TrainConfig()
+    models: ModelsConfig = ModelsConfig()
+    trend: TrendConfig = TrendConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
 

@@ -435,6 +435,15 @@ def _numbers(consumer: Consumer, topic: str, config: KafkaConfig) -> list[int]:
         time.sleep(SLICE_S)
 
 
+def partition_count(config: KafkaConfig, topic: str) -> int:
+    """How many partitions a topic has. FatalError if there is no such topic."""
+    consumer = Consumer(reading(config, **{"group.id": f"{config.group}-count-{uuid.uuid4()}"}))
+    try:
+        return len(_numbers(consumer, topic, config))
+    finally:
+        consumer.close()
+
+
 def _producer(config: KafkaConfig, **more: Any) -> Producer:
     """Connected: the first record of an idempotent producer that is not waits for 500 ms."""
     producer = Producer(writing(config, **more))
@@ -724,8 +733,10 @@ class KafkaTable:
         *,
         topics: Sequence[str],
         only: Collection[int] | None = None,
+        starts: Mapping[Partition, int] | None = None,
     ) -> None:
-        """Opens at the start. `only`: these partition numbers."""
+        """Opens at the start. `only`: these partition numbers. `starts`: where to read on;
+        what the log no longer has of it is passed over."""
         self._config = config
         self._consumer = Consumer(
             reading(
@@ -743,7 +754,10 @@ class KafkaTable:
             for number in _numbers(self._consumer, topic, config)
             if only is None or number in only
         ]
-        bounds = _bounds(self._consumer, partitions, config)
+        bounds = {
+            at: (min(end, max(first, (starts or {}).get(at, first))), end)
+            for at, (first, end) in _bounds(self._consumer, partitions, config).items()
+        }
         self._end = {at: end for at, (first, end) in bounds.items() if first < end}
         self._next = {at: bounds[at][0] for at in self._end}
         self._consumer.assign(_positions({at: first for at, (first, _) in bounds.items()}))

@@ -309,15 +309,21 @@ class MemoryTable:
     """All partitions of topics from their beginning."""
 
     def __init__(
-        self, log: MemoryLog, *, topics: Sequence[str], only: Collection[int] | None = None
+        self,
+        log: MemoryLog,
+        *,
+        topics: Sequence[str],
+        only: Collection[int] | None = None,
+        starts: Mapping[Partition, int] | None = None,
     ) -> None:
-        """Opens at the start. `only`: these partition numbers."""
+        """Opens at the start. `only`: these partition numbers. `starts`: where to read on."""
         self._log = log
         self._next: dict[Partition, int] = {}
         self._end: dict[Partition, int] = {}
         for at in log.numbers(topics):
             if only is None or at[1] in only:
-                self._next[at], self._end[at] = log.bounds(at)
+                first, self._end[at] = log.bounds(at)
+                self._next[at] = min(self._end[at], max(first, (starts or {}).get(at, first)))
 
     def refresh(
         self,

@@ -14,11 +14,13 @@ PREFIX = "streamrec_"
 OTHER = "other"
 """Stands for a value outside its label's set; a test keeps our own code from needing it."""
 
-Role = Literal["encode", "recommend"]
+Role = Literal["encode", "recommend", "trend", "train"]
 Kind = Literal["counter", "gauge", "histogram", "info"]
-ROLES: tuple[Role, ...] = ("encode", "recommend")
+ROLES: tuple[Role, ...] = ("encode", "recommend", "trend", "train")
 ENCODE: tuple[Role, ...] = ("encode",)
 RECOMMEND: tuple[Role, ...] = ("recommend",)
+TREND: tuple[Role, ...] = ("trend",)
+TRAIN: tuple[Role, ...] = ("train",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,10 @@ STAGES: dict[Role, tuple[str, ...]] = {
         "poll", "begin", "refresh", "batch", "decode", "load", "fold", "encode", "gather",
         "search", "rank", "publish", "commit", "save", "answer",
     ),
+    "trend": ("decode", "fold", "publish", "save", "commit"),
+    "train": ("refresh", "decode", "keep", "learn", "judge", "publish"),
 }  # fmt: skip
-ALL_STAGES = (*dict.fromkeys(STAGES["encode"] + STAGES["recommend"]), OTHER)
+ALL_STAGES = (*dict.fromkeys(stage for role in ROLES for stage in STAGES[role]), OTHER)
 EVENT_TYPES = (
     "interaction",
     "undo",
@@ -79,6 +83,10 @@ MODALITIES = ("text", "image", "audio", "video", "sensor", OTHER)
 SOURCES = ("interest", "query", "cold", "empty", "erased", OTHER)
 CAUSES = ("interaction", "query", "upload", OTHER)
 RESTARTS = ("rolled_back", "progress_moved", "store", "rebalance", OTHER)
+MODEL_REFUSALS = (
+    "not_allowed", "unreachable", "too_large", "wrong_sha256", "unreadable", "wrong_dims",
+)  # fmt: skip
+VERDICTS = ("worse", "same", "pinned", "overtaken", "failed", OTHER)
 OPERATIONS = (
     "load", "save", "progress", "advance", "put", "remove", "vectors", "search", OTHER,
 )  # fmt: skip
@@ -204,7 +212,7 @@ METRICS: tuple[Metric, ...] = (
         act="Slow saves: look at the store's disk, or save less often (save_every_s).",
     ),
     Metric(
-        name="tables_behind", kind="gauge", unit="records", roles=RECOMMEND,
+        name="tables_behind", kind="gauge", unit="records", roles=("recommend", "train"),
         help="Records of the item tables still to read before the first list is sent.",
         act="Not 0 for minutes after a start: the catalogue is large or the broker slow.",
     ),
@@ -214,7 +222,7 @@ METRICS: tuple[Metric, ...] = (
         act="Lower than the catalogue: items without vectors, see dead letters of encode.",
     ),
     Metric(
-        name="items_unreadable_total", kind="counter", unit="records", roles=RECOMMEND,
+        name="items_unreadable_total", kind="counter", unit="records", roles=("recommend", "train"),
         help="Records of the item tables that could not be used.",
         act="Above 0: something else than our encode worker writes rec.item-vectors, or "
         "widths changed: run encode with one configuration.",
@@ -274,6 +282,71 @@ METRICS: tuple[Metric, ...] = (
         labels=(Label("cause", CAUSES),),
         help="Signals written into people's logs.",
         act="Queries without signals are queries without lists: see dead letters.",
+    ),
+    Metric(
+        name="event_to_trend_seconds", kind="histogram", unit="seconds", roles=TREND,
+        buckets=SLOW,
+        help="From the broker's append of an event to the trends with it being acknowledged.",
+        act="Over 2 s: see which stage grew in stage_seconds; add trend workers up to the "
+        "number of partitions, or publish less often (trend.publish_every_s).",
+    ),
+    Metric(
+        name="trend_tables_total", kind="counter", unit="records", roles=TREND,
+        help="Records written to the trends topic.",
+        act="Rate grows with the events; every recommend worker reads all of them.",
+    ),
+    Metric(
+        name="trend_rows_total", kind="counter", unit="rows", roles=TREND,
+        help="Rows of these records.",
+        act="Too much for the readers: lower trend.publish_rows or trend.rows.",
+    ),
+    Metric(
+        name="models_loaded_total", kind="counter", unit="models",
+        roles=("encode", "recommend"),
+        labels=(Label("outcome", ("loaded", *MODEL_REFUSALS, OTHER)),),
+        help="Models that cards named, by whether they could be taken into use.",
+        act="Anything but loaded: the model before stays in force; /readyz says why. Mend "
+        "the file, or `rec models rollback`.",
+    ),
+    Metric(
+        name="model_at_seconds", kind="gauge", unit="seconds",
+        roles=("recommend", "train"),
+        help="When the model in force was made, in seconds since the epoch.",
+        act="Old for longer than train.every_s: training is away, or refuses (see "
+        "models_refused_total).",
+    ),
+    Metric(
+        name="space_items_lacking", kind="gauge", unit="items", roles=RECOMMEND,
+        help="Items that have no vector yet in the space that is rolled out; 0: switched.",
+        act="Not falling: an encode worker is away, or runs without the new fusion.",
+    ),
+    Metric(
+        name="train_candidate_score", kind="gauge", unit="ratio", roles=TRAIN,
+        help="Hit rate at 20 of the newest candidate on the newest events.",
+        act="Below train_current_score for many rounds: people changed, or the log did; look "
+        "at what the newest events are.",
+    ),
+    Metric(
+        name="train_current_score", kind="gauge", unit="ratio", roles=TRAIN,
+        help="Hit rate at 20 of the model in force on the same events.",
+        act="Falling while candidates do well: new models do not reach the topic.",
+    ),
+    Metric(
+        name="train_events", kind="gauge", unit="events", roles=TRAIN,
+        help="Events kept to learn from.",
+        act="At train.max_events the oldest go; more needs more memory.",
+    ),
+    Metric(
+        name="models_published_total", kind="counter", unit="models", roles=TRAIN,
+        help="Models put in force by training.",
+        act="None for long: see models_refused_total.",
+    ),
+    Metric(
+        name="models_refused_total", kind="counter", unit="models", roles=TRAIN,
+        labels=(Label("reason", VERDICTS),),
+        help="Rounds of learning that put no model in force, by reason.",
+        act="failed: the log says why. pinned: `rec models release` lets training go on. "
+        "overtaken: another model came into force meanwhile; the next round is fair.",
     ),
     Metric(
         name="ready", kind="gauge", unit="bool",

@@ -296,6 +296,29 @@ def signal(cause: str, n: int = 1) -> None:
     _child("signals_total", cause).inc(n)
 
 
+def trends(*, tables: int, rows: int, seconds: Sequence[float]) -> None:
+    """One publish of trends: its records and rows, and how old each event in it was."""
+    _child("trend_tables_total").inc(tables)
+    _child("trend_rows_total").inc(rows)
+    if len(seconds):
+        _collectors["event_to_trend_seconds"].observe(seconds)
+
+
+def model_loaded(outcome: str) -> None:
+    """A model that a card named was taken into use, or why not."""
+    _child("models_loaded_total", outcome).inc()
+
+
+def model_published() -> None:
+    """Training put a model in force."""
+    _child("models_published_total").inc()
+
+
+def model_refused(reason: str) -> None:
+    """A round of learning put no model in force, for this reason."""
+    _child("models_refused_total", reason).inc()
+
+
 def media_failure(reason: str, n: int = 1) -> None:
     """So many contents could not be used."""
     _child("media_failures_total", reason).inc(n)

@@ -16,7 +16,7 @@ import structlog
 import torch
 
 from workers import http, logs, metrics
-from workers.config import Config
+from workers.config import Config, topic
 from workers.health import Health, Questions
 from workers.metric_table import Role
 from workers.ports import FatalError, Restarted, TransientError
@@ -59,6 +59,31 @@ def encode(config: Config) -> int:
         run(worker, should_stop=here.should_stop)
 
     return _guarded(config, "encode", Health(conditions=CONDITIONS), work)
+
+
+def trend(config: Config) -> int:
+    """Run a trend worker until SIGTERM or SIGINT; the exit code."""
+    from workers.kafka import partition_count
+    from workers.trend import CONDITIONS, start
+
+    def work(here: Running) -> None:
+        partitions = partition_count(config.kafka, topic(config.kafka, "events"))
+        partition_count(config.kafka, topic(config.kafka, "trends"))
+        start(config, here.health, partitions=partitions, should_stop=here.should_stop)
+
+    return _guarded(config, "trend", Health(conditions=CONDITIONS), work)
+
+
+def train(config: Config) -> int:
+    """Run a train worker until SIGTERM or SIGINT; the exit code."""
+    from workers.train import CONDITIONS, run
+    from workers.train_doors import assemble
+
+    def work(here: Running) -> None:
+        worker = assemble(config, health=here.health, stack=here.stack)
+        run(worker, should_stop=here.should_stop)
+
+    return _guarded(config, "train", Health(conditions=CONDITIONS), work)
 
 
 def _guarded(
