@@ -5,12 +5,14 @@ Everything heavy is imported where it is used: `rec --help` answers at once.
 
 import os
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from workers.cli_dev import demo, dev, doctor, rebuild
 from workers.cli_encoders import encoders
+from workers.cli_models import models
 from workers.terminal import EXIT_CODES, CommandError, Exit, complain, wanted
 
 app = typer.Typer(
@@ -26,6 +28,7 @@ worker = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(topics, name="topics", help="The topics on the broker.")
 app.add_typer(worker, name="worker", help="Run one worker here, until SIGTERM or Ctrl-C.")
 app.add_typer(encoders, name="encoders", help="What turns content into vectors.")
+app.add_typer(models, name="models", help="Trained models: which is in force, and back.")
 app.add_typer(dev, name="dev", help="Kafka and workers on this machine, and the docs.")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON value a line, for programs.")]
@@ -154,9 +157,20 @@ def worker_trend() -> None:
     raise typer.Exit(trend(settings()))
 
 
+@worker.command("train")
+def worker_train() -> None:
+    """The log into models, put in force where they are not worse."""
+    from workers.bootstrap import settings
+    from workers.start import train
+
+    raise typer.Exit(train(settings()))
+
+
 app.command()(doctor)
 app.command()(rebuild)
 app.command()(demo)
+# evaluation/ stands above workers/ and imports it; taken in by name, no import goes back.
+app.command()(import_module("evaluation.cli").evaluate)
 
 
 def main() -> None:

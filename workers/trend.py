@@ -1,0 +1,164 @@
+"""The way of an event into trends: gather, decode, fold, publish what changed, save, commit.
+
+Folding is pure (ranking/trends.py), Faust is behind one door (workers/faust_app.py). Tables are
+published as soon as they are due, saved or not: who is killed in between replays from what is
+committed, passes over what each value has had, and publishes the same again. Events are
+acknowledged only when all values that they changed are in the changelog.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from encoders.law import Law
+from ranking.trends import Trends
+from schemas import CONTENT_TYPES, TrendTable, encode
+from workers import metrics
+from workers.config import Config, topic
+from workers.faust_app import TrendApp
+from workers.health import Health
+from workers.ports import Outbound, TransientError
+from workers.trend_events import decoded
+
+log = structlog.get_logger(__name__)
+MSGPACK = (("content-type", CONTENT_TYPES["msgpack"].encode()),)
+CONDITIONS = ("tables",)
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """The states of the partitions that we own, and when what is due."""
+
+    app: TrendApp
+    config: Config
+    law: Law
+    health: Health
+    epoch: int = 0
+    states: dict[int, Trends] = field(default_factory=dict)
+    floors: dict[int, int] = field(default_factory=dict)
+    appended_ms: list[int] = field(default_factory=list)
+    published_s: float = 0.0
+    saved_s: float = 0.0
+
+
+async def run(
+    worker: Worker,
+    *,
+    should_stop: Callable[[], bool],
+    now: Callable[[], float] = time.monotonic,
+) -> None:
+    """Until asked to stop; then publish and save what is left. Raises TransientError where a
+    restart helps: it begins at what is saved."""
+    app, trend = worker.app, worker.config.trend
+    await app.start()
+    try:
+        while not should_stop():
+            waited_s = now()
+            await app.arrival(timeout_s=min(0.1, trend.publish_every_s))
+            check(worker, away_s=now() - waited_s, now=now())
+            fold(worker)
+            await publish(worker, now=now(), every_s=trend.publish_every_s)
+            await save(worker, now=now(), every_s=trend.save_every_s)
+        await publish(worker, now=now(), every_s=0.0)
+        await save(worker, now=now(), every_s=0.0)
+    finally:
+        await app.stop()
+
+
+def check(worker: Worker, *, away_s: float, now: float) -> None:
+    """Whether we may go on. Who was stopped for as long as a session lasts may have an heir,
+    whose values are newer: he writes nothing, but begins anew."""
+    worker.app.check()
+    if away_s > worker.config.kafka.session_timeout_ms / 1000:
+        raise TransientError(
+            f"away for {away_s:.1f} s: others may own our partitions by now"
+        )
+    worker.health.set("tables", ok=worker.app.ready(), why="tables are being read")
+    worker.health.beat(now)
+    name = topic(worker.config.kafka, "events")
+    for partition, behind in worker.app.lag().items():
+        metrics.lag(name, partition, behind, 0.0)
+
+
+def fold(worker: Worker) -> None:
+    """What waits, into the states of its partitions."""
+    if worker.epoch != worker.app.epoch:  # all is read again from what is committed
+        worker.epoch = worker.app.epoch
+        worker.states, worker.floors, worker.appended_ms = {}, {}, []
+        metrics.rebalance()
+    for partition, records in worker.app.take().items():
+        metrics.batch(len(records))
+        with metrics.stage("decode"):
+            events = decoded(records, worker.config, worker.law)
+        with metrics.stage("fold"):
+            _state(worker, partition).apply(events)
+        worker.appended_ms += [record.timestamp_ms for record in records]
+
+
+async def publish(worker: Worker, *, now: float, every_s: float) -> None:
+    """The tables that changed, once they are due."""
+    if now - worker.published_s < every_s:
+        return
+    worker.published_s = now
+    with metrics.stage("publish"):
+        tables = [t for state in worker.states.values() for t in state.drain()]
+        await worker.app.publish([_outbound(table, worker.config) for table in tables])
+    metrics.trends(
+        tables=len(tables),
+        rows=sum(len(table.rows) for table in tables),
+        seconds=[time.time() - ms / 1000 for ms in worker.appended_ms],
+    )
+    worker.appended_ms = []
+
+
+async def save(worker: Worker, *, now: float, every_s: float) -> None:
+    """The values that changed, once they are due; then the events that changed them are
+    acknowledged. If partitions went away meanwhile, nothing is: all is dropped."""
+    if now - worker.saved_s < every_s:
+        return
+    worker.saved_s = now
+    for partition, state in list(worker.states.items()):
+        if worker.epoch != worker.app.epoch:
+            return
+        floor = worker.floors.get(partition, 0)
+        with metrics.stage("save"):
+            if state.dirty():
+                await worker.app.save(partition, state.unsaved(floor=floor))
+        if worker.epoch == worker.app.epoch:
+            state.saved()
+            with metrics.stage("commit"):
+                committed = await worker.app.commit(partition)
+            worker.floors[partition] = floor if committed is None else committed
+
+
+def _state(worker: Worker, partition: int) -> Trends:
+    state = worker.states.get(partition)
+    if state is None:
+        state = worker.states[partition] = Trends(
+            partition,
+            config=worker.config.trend,
+            law=worker.law,
+            items=worker.app.items(partition),
+            load_user=lambda user: worker.app.user(partition, user),
+        )
+    return state
+
+
+def _outbound(table: TrendTable, config: Config) -> Outbound:
+    name = topic(config.kafka, "trends")
+    return Outbound(name, table.name.encode(), encode(table), 0, MSGPACK)
+
+
+def start(
+    config: Config, health: Health, *, partitions: int, should_stop: Callable[[], bool]
+) -> None:
+    """Run a worker on an event loop of its own."""
+
+    async def main() -> None:
+        app = TrendApp(config, partitions=partitions)
+        await run(Worker(app, config, config.law.law(), health), should_stop=should_stop)
+
+    asyncio.run(main())
