@@ -11,6 +11,7 @@ from workers.config import RecommendConfig
 from workers.health import Health, Questions
 from workers.items import Items
 from workers.lists import Lists
+from workers.models import Models
 from workers.ports import Polled, Record, Restarted, Sink, Source
 from workers.users import Users
 
@@ -30,6 +31,7 @@ class Worker:
     dead_letters: str
     health: Health = field(default_factory=Health)
     questions: Questions = field(default_factory=Questions)
+    models: Models | None = None  # those that cards name
     report: Callable[[], None] = lambda: None  # once a save: what only gauges show
     pending: set[int] = field(default_factory=set)  # partitions that are to begin
     held: list[Record] = field(default_factory=list)  # a batch that is tried again
@@ -68,6 +70,12 @@ def begin(worker: Worker) -> None:
         with metrics.stage("begin"):
             worker.source.begin(worker.users.begin(worker.pending, worker.source))
         worker.pending = set()
+
+
+def reload(worker: Worker) -> None:
+    """A model that became ready comes into force: lists made from here on name it."""
+    if worker.models is not None and (model := worker.models.take()) is not None:
+        worker.lists.model = model.version
 
 
 def restart(worker: Worker, restarted: Restarted) -> None:

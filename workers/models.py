@@ -81,9 +81,10 @@ class Models:
             log.info("model_in_force", version=ready.version, name=self._name)
         return ready
 
-    def settle(self, limit_s: float) -> bool:
-        """Waits until the newest card was tried once: at start, before the first list."""
-        return self._settled.wait(limit_s)
+    def settle(self) -> bool:
+        """Waits, as configured, until the newest card was tried once: at start, so that the
+        first list is of the model in force."""
+        return self._settled.wait(self._config.wait_s)
 
     def close(self) -> None:
         """Stops reading; a fetch under way is given up."""

@@ -19,7 +19,7 @@ from workers import metrics
 from workers.decode import decode_events
 from workers.explain import explain
 from workers.folding import first_partitions, fold_all, set_aside
-from workers.member import Worker, begin, change_partitions, restart, room
+from workers.member import Worker, begin, change_partitions, reload, restart, room
 from workers.ports import Record, Restarted, TransientError
 
 log = structlog.get_logger(__name__)
@@ -36,11 +36,14 @@ def run(
 ) -> None:
     """Move events until told to stop. One thread, one direction."""
     worker.items.catch_up(keep_on=lambda: not should_stop())
+    if worker.models is not None:
+        worker.models.settle()
     worker.health.set("tables", ok=True)
     while not should_stop():
         polled = worker.source.poll(timeout_s=PATIENCE_S, limit=room(worker))
         change_partitions(worker, polled)
         worker.items.refresh(clock=clock)
+        reload(worker)
         worker.held += [r for r in polled.records if r.partition in worker.users.owned]
         try:
             if now() >= worker.again_at_s:

@@ -16,7 +16,9 @@ from workers.kafka import KafkaSource, KafkaTable, TransactionalSink
 from workers.lists import RANKER, Lists
 from workers.measured import MeasuredSink, MeasuredStore
 from workers.member import Worker
+from workers.models import Models
 from workers.ports import Partition, Restarted, TransientError
+from workers.routed import RoutedTable
 from workers.stores import open_item_index, open_user_store
 from workers.topics import topic_ids
 from workers.users import Users
@@ -44,8 +46,12 @@ def assemble(
         encode=lambda held: lists.encode_users(held),  # noqa: PLW0108  # made below
     )
     stack.callback(users.store.close)
-    table = KafkaTable(kafka, topics=[topic(kafka, "items"), topic(kafka, "item-vectors")])
-    stack.callback(table.close)
+    models = Models(config.models, width=width, health=health)
+    stack.callback(models.close)
+    roles = ("items", "item-vectors", "models")
+    tables = KafkaTable(kafka, topics=[topic(kafka, role) for role in roles])
+    stack.callback(tables.close)
+    table = RoutedTable(tables, {topic(kafka, "models"): models.apply})
     items = Items(
         table=table,
         index=open_item_index(config, width=width),
@@ -85,6 +91,7 @@ def assemble(
         dead_letters=topic(kafka, "dead-letters"),
         health=health,
         questions=questions,
+        models=models,
         report=lambda: _report(source, users, events),
     )
 
