@@ -1,0 +1,271 @@
+"""The user tower: what a user touched, in order, as vectors to compare items with.
+
+A causal transformer over the newest entries of the ring (SASRec: Kang, McAuley 2018), in whose
+attention distance and time between two entries count (relative biases as in HSTU: Zhai 2024),
+so that a page of films rated within one second is one thing. What was touched before stands
+beside it as a weighted mean (long-term memory). Several interests a user, where asked for, come
+from learned queries (ComiRec: Cen 2020); the best of them counts.
+
+An item is what was learned of its id, as far as it was seen, plus a projection of its content:
+an item that nobody touched has a vector too.
+
+Shapes:  U = users,  L = places of the ring, newest last,  S = L + 1 (a start before them),
+         N = items,  W = width,  C = content width,  K = interests,  H = heads
+"""
+
+from typing import Annotated
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, softmax
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+GAPS = 28  # buckets of time: none, under a second, then one a doubling up to two years
+VALUES = 16
+KINDS = 32
+_FAR = 32  # places further apart than this are all one distance
+_HIDDEN = -1e9
+
+
+class TowerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the net is. Another value is another net: nothing learned fits it."""
+
+    width: Positive = 64
+    """width of the vectors of users and items"""
+    blocks: Positive = 2
+    heads: Positive = 2
+    length: Positive = 50
+    """entries of the ring that are read, newest first to stay"""
+    interests: Positive = 1
+    """vectors a user; an item's score is the best of theirs"""
+    content_width: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """width of the items' content vectors; 0: there are none"""
+    dropout: Share = 0.2
+    trust: Annotated[float, msgspec.Meta(ge=0)] = 2.0
+    """events after which half of what was learned of an id counts: n / (n + trust)"""
+    memory: bool = True
+    """whether the weighted mean of all touched items is looked at"""
+    gaps: bool = True
+    """whether time between entries is looked at"""
+    values: bool = True
+    """whether kinds and values are looked at"""
+    asked: bool = False
+    """whether the time since the newest entry is looked at, where it is told"""
+
+
+class Tower(nn.Module):
+    """`items` gives the vectors of items, `users` those of users by them."""
+
+    def __init__(self, settings: TowerSettings, *, items: int) -> None:
+        super().__init__()
+        self.settings = settings
+        width = settings.width
+        self.id_NW = nn.Parameter(torch.randn(items, width) * 0.05)
+        self.bias_N = nn.Parameter(torch.zeros(items))
+        self.register_buffer("seen_N", torch.zeros(items))
+        self.content = (
+            nn.Linear(settings.content_width, width) if settings.content_width else None
+        )
+        self.content_bias = (
+            nn.Linear(settings.content_width, 1, bias=False)
+            if settings.content_width
+            else None
+        )
+        self.start_W = nn.Parameter(torch.randn(width) * 0.05)
+        self.enter = nn.Linear(width, width)
+        self.kind = nn.Embedding(KINDS, width)
+        self.value = nn.Embedding(VALUES, width)
+        self.gap = nn.Embedding(GAPS, width)
+        for table in (self.kind, self.value, self.gap):
+            nn.init.normal_(table.weight, std=0.02)
+        self.enter_norm = nn.LayerNorm(width)
+        self.drop = nn.Dropout(settings.dropout)
+        columns = settings.blocks * settings.heads
+        self.by_distance = nn.Parameter(torch.zeros(_FAR + 2, columns))
+        self.by_time = nn.Embedding(GAPS, columns)
+        nn.init.zeros_(self.by_time.weight)
+        self.block = nn.ModuleList(Block(settings) for _ in range(settings.blocks))
+        self.norm = nn.LayerNorm(width)
+        self.head = Head(settings)
+
+    def items(
+        self, id_N: Tensor, content_NC: Tensor | None, *, drop_id: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """vector_NW, bias_N. `id_N`: rows of what was learned, -1: nothing was. `content_NC`:
+        zero rows where there is none. `drop_id`: share of ids to forget, in training."""
+        at_N = id_N.clamp_min(0)
+        seen_N = self.seen_N[at_N] * (id_N >= 0)  # type: ignore[index]
+        known_N = seen_N / (seen_N + self.settings.trust + 1e-6)
+        if drop_id:
+            known_N = known_N * (torch.rand(len(known_N)) >= drop_id)
+        vector_NW = self.id_NW[at_N] * known_N[:, None]
+        bias_N = self.bias_N[at_N] * known_N
+        if self.content is None or self.content_bias is None or content_NC is None:
+            return vector_NW, bias_N
+        vector_NW = vector_NW + self.content(content_NC)
+        return vector_NW, bias_N + self.content_bias(content_NC)[:, 0]
+
+    def users(
+        self,
+        vector_NW: Tensor,
+        item_UL: Tensor,
+        at_ms_UL: Tensor,
+        kind_UL: Tensor,
+        value_UL: Tensor,
+        memory_UW: Tensor,
+        now_ms_U: Tensor | None = None,
+    ) -> Tensor:
+        """user_UKW. A row of `item_UL` (rows of `vector_NW`) ends with the newest entry and is
+        filled up with -1 at its front; each row depends on itself alone. `memory_UW`: weighted
+        mean of the vectors of all that was touched, zero for none."""
+        hidden_USW = self.run(vector_NW, item_UL, at_ms_UL, kind_UL, value_UL)
+        none_U = item_UL[:, -1] < 0
+        last_U = torch.where(none_U, 0, item_UL.shape[1])
+        pooled_USKW = self.head.pool(hidden_USW, visible(item_UL))
+        row_U = torch.arange(len(item_UL))
+        asked_U = torch.zeros(len(item_UL), dtype=torch.long)
+        if now_ms_U is not None:
+            asked_U = torch.where(none_U, 0, gap_of(now_ms_U - at_ms_UL[:, -1]))
+        return self.head(
+            hidden_USW[row_U, last_U], pooled_USKW[row_U, last_U], memory_UW, asked_U
+        )
+
+    def run(
+        self,
+        vector_NW: Tensor,
+        item_UL: Tensor,
+        at_ms_UL: Tensor,
+        kind_UL: Tensor,
+        value_UL: Tensor,
+    ) -> Tensor:
+        """hidden_USW: what is known after the start (place 0) and after each entry."""
+        there_US = visible(item_UL)
+        entry_ULW = self.enter(vector_NW[item_UL.clamp_min(0)])
+        if self.settings.values:
+            entry_ULW = entry_ULW + self.kind(kind_UL) + self.value(value_of(value_UL))
+        at_US = torch.cat([at_ms_UL[:, :1], at_ms_UL], dim=1)
+        if self.settings.gaps:
+            follows_UL = torch.cat([~there_US[:, :1], there_US[:, 1:-1]], dim=1)
+            gap_UL = gap_of(at_ms_UL - at_US[:, :-1])
+            entry_ULW = entry_ULW + self.gap(torch.where(follows_UL, gap_UL, 0))
+        start_UW = self.start_W.expand(len(item_UL), -1)
+        hidden_USW = torch.cat([start_UW[:, None], entry_ULW], dim=1)
+        hidden_USW = self.drop(self.enter_norm(hidden_USW))
+        bias_UBHSS = self._bias(at_US, there_US)
+        for n, block in enumerate(self.block):
+            hidden_USW = block(hidden_USW, bias_UBHSS[:, n])
+        found: Tensor = self.norm(hidden_USW)
+        return found
+
+    def _bias(self, at_US: Tensor, there_US: Tensor) -> Tensor:
+        """What is added to attention (users x blocks x heads x S x S): by distance, by time
+        between; and what may not be seen, hidden. The start has a bias of its own."""
+        places = at_US.shape[1]
+        place_S = torch.arange(places)
+        apart_SS = (place_S[:, None] - place_S[None, :]).clamp(0, _FAR)
+        apart_SS[:, 0] = _FAR + 1
+        bias_USSX = self.by_distance[apart_SS][None]
+        if self.settings.gaps:
+            bucket_USS = gap_of(at_US[:, :, None] - at_US[:, None, :])
+            bucket_USS[:, :, 0] = 0
+            bias_USSX = bias_USSX + self.by_time(bucket_USS)
+        later_SS = torch.ones(places, places, dtype=torch.bool).triu(1)
+        itself_SS = torch.eye(places, dtype=torch.bool)
+        hidden_USS = (later_SS | ~there_US[:, None, :]) & ~itself_SS
+        bias_USSX = bias_USSX.masked_fill(hidden_USS[..., None], _HIDDEN)
+        split = (self.settings.blocks, self.settings.heads)
+        return bias_USSX.unflatten(-1, split).permute(0, 3, 4, 1, 2)
+
+
+class Block(nn.Module):
+    """Attention and a two-layer net, each normed before and added after."""
+
+    def __init__(self, settings: TowerSettings) -> None:
+        super().__init__()
+        width = settings.width
+        self.heads = settings.heads
+        self.norm = nn.LayerNorm(width)
+        self.ask = nn.Linear(width, 3 * width)
+        self.give = nn.Linear(width, width)
+        self.after = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, 2 * width)
+        self.narrow = nn.Linear(2 * width, width)
+        self.drop = nn.Dropout(settings.dropout)
+
+    def forward(self, hidden_USW: Tensor, bias_UHSS: Tensor) -> Tensor:
+        asked = self.ask(self.norm(hidden_USW)).unflatten(-1, (3, self.heads, -1))
+        query, key, value = asked.permute(2, 0, 3, 1, 4)
+        logit_UHSS = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+        share_UHSS = softmax(logit_UHSS + bias_UHSS, dim=-1)
+        seen_USW = (share_UHSS @ value).transpose(1, 2).flatten(2)
+        hidden_USW = hidden_USW + self.drop(self.give(seen_USW))
+        inner = self.drop(gelu(self.widen(self.after(hidden_USW))))
+        out: Tensor = hidden_USW + self.drop(self.narrow(inner))
+        return out
+
+
+class Head(nn.Module):
+    """Of what is hidden, of memory and of the time of asking: a user's interests."""
+
+    def __init__(self, settings: TowerSettings) -> None:
+        super().__init__()
+        width = settings.width
+        self.settings = settings
+        self.asked = nn.Embedding(GAPS, width)
+        nn.init.normal_(self.asked.weight, std=0.02)
+        self.inner = nn.Linear(2 * width, 2 * width)
+        self.outer = nn.Linear(2 * width, width)
+        self.drop = nn.Dropout(settings.dropout)
+        many = settings.interests if settings.interests > 1 else 0
+        self.query = nn.Linear(width, many) if many else None
+        self.interest_KWW = nn.Parameter(torch.randn(many, width, width) * width**-0.5)
+
+    def pool(self, hidden_USW: Tensor, there_US: Tensor) -> Tensor:
+        """USKW: for each interest what its query finds among the places up to each."""
+        if self.query is None:
+            return hidden_USW[:, :, None]
+        wanted_USK = self.query(hidden_USW).clamp(-8, 8).exp() * there_US[..., None]
+        sum_USKW = (wanted_USK[..., None] * hidden_USW[:, :, None]).cumsum(dim=1)
+        return sum_USKW / wanted_USK.cumsum(dim=1)[..., None].clamp_min(1e-6)
+
+    def forward(
+        self, hidden_TW: Tensor, pooled_TKW: Tensor, memory_TW: Tensor, asked_T: Tensor
+    ) -> Tensor:
+        """TKW, of T places."""
+        if not self.settings.memory:
+            memory_TW = torch.zeros_like(memory_TW)
+        if self.settings.asked:
+            hidden_TW = hidden_TW + self.asked(asked_T)
+        both = torch.cat([hidden_TW, memory_TW], dim=-1)
+        user_TW = hidden_TW + self.outer(self.drop(gelu(self.inner(both))))
+        if self.query is None:
+            return user_TW[:, None]
+        return user_TW[:, None] + torch.einsum(
+            "tkw,kwv->tkv", pooled_TKW, self.interest_KWW
+        )
+
+
+def scores(user_UKW: Tensor, vector_NW: Tensor, bias_N: Tensor) -> Tensor:
+    """score_UN: the best interest's product with the item, plus how often it is wanted."""
+    best_UN = (user_UKW @ vector_NW.T).amax(dim=1)
+    return best_UN + bias_N
+
+
+def visible(item_UL: Tensor) -> Tensor:
+    """there_US: the start always, an entry where it is no filling."""
+    return torch.cat([torch.ones(len(item_UL), 1, dtype=torch.bool), item_UL >= 0], dim=1)
+
+
+def gap_of(gap_ms: Tensor) -> Tensor:
+    """Bucket of a time: 1 under a second (or before), then by doublings; 0 is for unknown."""
+    seconds = gap_ms.clamp_min(0).to(torch.float32) / 1000
+    return (1 + torch.ceil(torch.log2(seconds + 1.0)).long()).clamp_max(GAPS - 1)
+
+
+def value_of(value: Tensor) -> Tensor:
+    """Bucket of a value: 0 for none, zero and below; stars keep apart, seconds by powers."""
+    bucket = 1 + torch.floor(4 * torch.log2(1 + value.clamp(0, 1e6)))
+    return torch.where(value > 0, bucket, 0.0).long().clamp_max(VALUES - 1)
