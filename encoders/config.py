@@ -53,3 +53,16 @@ class EncoderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     named here takes the width of the first vector that came"""
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     """seed of the projections"""
+    labels: str = "none"
+    """label heads, path:DIR as `rec encoders fit labels` writes it: what an item without
+    categories probably is; or none"""
+    zero_shot: list[str] = []
+    """labels that are told without training, by how near content is to a sentence about them"""
+    zero_shot_template: str = "This is about {}."
+    """that sentence; one of your own subject tells more: A {} film."""
+    zero_shot_temperature: Annotated[float, msgspec.Meta(gt=0)] = 0.05
+    """how readily the nearest of these labels is believed; lower: sooner"""
+    label_threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    """labels less sure than this are not told"""
+    max_labels: Positive = 5
+    """labels of an item, at most"""

@@ -24,12 +24,13 @@ _TEMPERATURES = torch.logspace(-1.0, 1.0, 201, dtype=torch.float64)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitSettings:
     """`least`: a label that fewer items have is not learned. `held_out`: the share of items that
-    the number of steps and the temperature are chosen on. `heaviest`: a rare label's weight, at
-    most."""
+    the number of steps and the temperature are chosen on: `steps` at most, and no more than
+    `patience` without getting better there. `heaviest`: a rare label's weight, at most."""
 
     least: int = 10
     held_out: float = 0.2
     steps: int = 400
+    patience: int = 40
     rate: float = 0.05
     decay: float = 3e-4
     heaviest: float = 20.0
@@ -171,6 +172,7 @@ def _train(
     held_z = (unit_NW[held_N] - mean_W) / spread_W / math.sqrt(x_NW.shape[1])
     best = math.inf
     kept = (weight_WL.detach().clone(), bias_L.detach().clone())
+    since_best = 0
     for _ in range(settings.steps):
         optimiser.zero_grad()
         loss = cross_entropy(z_NW @ weight_WL + bias_L, y_NL, pos_weight=heavier_L)
@@ -179,7 +181,11 @@ def _train(
         with torch.no_grad():
             logit_NL = held_z @ weight_WL + bias_L - heavier_L.log()
             held_loss = float(cross_entropy(logit_NL, target_NL[held_N]))
+            since_best += 1
             if held_loss < best:
+                since_best = 0
                 best, kept = held_loss, (weight_WL.clone(), bias_L - heavier_L.log())
+        if since_best >= settings.patience:
+            break
     scaled_WL = kept[0] / spread_W[:, None] / math.sqrt(x_NW.shape[1])
     return scaled_WL.detach(), (kept[1] - mean_W @ scaled_WL).detach()

@@ -20,13 +20,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from encoders.config import EncoderConfig
 from encoders.content import TextContent
 from encoders.encoder import Encoder
 from encoders.hub import same_space
 from encoders.specs import SpecError
 
-TEMPLATE = "This is {}."
-"""What is said of a label when it is compared with content."""
 FORMAT = "streamrec.label-head.1"
 
 
@@ -108,17 +107,48 @@ class Labeller:
         return {name: round(value, 4) for name, value in sure[: self.most]}
 
 
+def open_labeller(config: EncoderConfig, encoders: Mapping[str, Encoder[Any]]) -> Labeller:
+    """What configuration asks for; without any, one that tells nothing. Raises SpecError."""
+    kind, _, folder = config.labels.partition(":")
+    if config.labels != "none" and (kind != "path" or not folder):
+        raise SpecError(f"labels {config.labels!r}: expected path:DIR or none")
+    heads = load_heads(Path(folder).expanduser(), encoders) if folder else ()
+    zero: tuple[ZeroShot, ...] = ()
+    if config.zero_shot:
+        zero = zero_shots(
+            config.zero_shot,
+            encoders,
+            template=config.zero_shot_template,
+            temperature=config.zero_shot_temperature,
+        )
+    return Labeller(
+        heads=heads,
+        zero_shots=zero,
+        threshold=config.label_threshold,
+        most=config.max_labels,
+        version=version_of([*heads, *zero], config),
+    )
+
+
 def zero_shots(
-    labels: Sequence[str], encoders: Mapping[str, Encoder[Any]], *, temperature: float
+    labels: Sequence[str],
+    encoders: Mapping[str, Encoder[Any]],
+    *,
+    template: str,
+    temperature: float,
 ) -> tuple[ZeroShot, ...]:
     """One for each slot whose encoder shares its space with the text encoder. SpecError where
-    there is no text encoder to read the labels with."""
+    there is no text encoder to read the labels with, or no place for one in the template."""
+    if "{}" not in template:
+        raise SpecError(f"zero-shot template {template!r}: put {{}} where the label stands")
     text = encoders.get("text")
     if text is None:
         raise SpecError(
             "zero-shot labels: they are read by the text encoder, which is `none`"
         )
-    prompt_LW = text.encode([TextContent(TEMPLATE.format(label)) for label in labels])
+    prompt_LW = text.encode(
+        [TextContent(template.replace("{}", label)) for label in labels]
+    )
     return tuple(
         ZeroShot(tuple(labels), slot, encoder.name, prompt_LW, temperature)
         for slot, encoder in sorted(encoders.items())
@@ -168,11 +198,12 @@ def load_head(file: Path) -> LabelHead:
     )
 
 
-def version_of(sources: Sequence[Source], *, threshold: float, most: int) -> str:
+def version_of(sources: Sequence[Source], config: EncoderConfig) -> str:
     """8 hex of all that moves a label; "" where there is no source."""
     if not sources:
         return ""
-    digest = hashlib.sha256(repr((threshold, most)).encode())
+    settings = (config.label_threshold, config.max_labels, config.zero_shot_template)
+    digest = hashlib.sha256(repr(settings).encode())
     for source in sources:
         told = (source.labels, source.slot, source.encoder, source.temperature)
         digest.update(repr((type(source).__name__, told)).encode())

@@ -114,6 +114,8 @@ EXAMPLES: dict[str, Record] = {
         fused=_UNIT,
         encoder="weighted-256-7d1f",
         put=(AT_MS - 86_400_000, "rec.items.v1", 41),
+        labels={"Film-Noir": 0.83, "Thriller": 0.61},
+        labeller="5d41402a",
     ),
     "slate": Slate(
         slate_id="2-1041",

@@ -43,10 +43,7 @@ def assemble(
     drafts = [draft for planned in plan.planned for draft in drafts_of(planned, vectors)]
     rows = [_fusible(t.vectors, shelf) for t in touched] + [d.slots for d in drafts]
     fused = fuse_rows(rows, config)
-    out = [
-        _item(t, vector, shelf, topics)
-        for t, vector in zip(touched, fused[: len(touched)], strict=True)
-    ]
+    out = _items(touched, fused[: len(touched)], shelf, topics)
     for draft, vector in zip(drafts, fused[len(touched) :], strict=True):
         out += _signal(draft, vector, shelf, topics)
     return out + set_aside(plan.refusals, topics)
@@ -61,10 +58,8 @@ def fused_again(
 ) -> list[Outbound]:
     """Items that were fused into another space than today's, by the slots that they have."""
     fused = fuse_rows([_fusible(vectors, shelf) for _, vectors in items], config)
-    return [
-        _item(_Touched(number, vectors, None), vector, shelf, topics)
-        for (number, vectors), vector in zip(items, fused, strict=True)
-    ]
+    touched = [_Touched(number, vectors, None) for number, vectors in items]
+    return _items(touched, fused, shelf, topics)
 
 
 def fuse_rows(
@@ -161,8 +156,37 @@ def _fusible(vectors: ItemVectors, shelf: Shelf) -> dict[str, Tensor]:
     return {name: tensor(slot.vector) for name, slot in shelf.fusible(vectors).items()}
 
 
-def _item(touched: _Touched, fused: bytes | None, shelf: Shelf, topics: Topics) -> Outbound:
-    vectors = replace(touched.vectors, fused=fused, encoder=shelf.version)
+def _items(
+    touched: Sequence[_Touched], fused: Sequence[bytes | None], shelf: Shelf, topics: Topics
+) -> list[Outbound]:
+    labelled = _labelled([t.vectors for t in touched], shelf)
+    return [
+        _item(replace(vectors, fused=vector, encoder=shelf.version), t, shelf, topics)
+        for t, vectors, vector in zip(touched, labelled, fused, strict=True)
+    ]
+
+
+def _labelled(items: Sequence[ItemVectors], shelf: Shelf) -> list[ItemVectors]:
+    """The items with what today's labeller says of their slots."""
+    rows = [
+        {
+            name: (slot.encoder, tensor(slot.vector))
+            for name, slot in shelf.fusible(v).items()
+        }
+        if shelf.labeller.version and not v.withdrawn
+        else {}
+        for v in items
+    ]
+    said = shelf.labeller.label(rows)
+    return [
+        replace(vectors, labels=labels, labeller=shelf.labeller.version)
+        for vectors, labels in zip(items, said, strict=True)
+    ]
+
+
+def _item(
+    vectors: ItemVectors, touched: _Touched, shelf: Shelf, topics: Topics
+) -> Outbound:
     shelf.put(touched.number, vectors)
     return Outbound(
         topics.item_vectors,

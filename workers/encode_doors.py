@@ -8,6 +8,7 @@ import structlog
 import torch
 
 from encoders.fusion import fusion_version
+from encoders.labels import open_labeller
 from encoders.load import load_encoders, warm_up
 from encoders.preparation import prepare_version
 from encoders.specs import SpecError
@@ -35,6 +36,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
     kafka, topics = config.kafka, topics_of(config)
     try:
         encoders = load_encoders(config.encoders, open_endpoint=open_endpoint)
+        labeller = open_labeller(config.encoders, encoders)
     except SpecError as error:
         raise FatalError(str(error)) from error
     for encoder in encoders.values():
@@ -71,7 +73,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
         source=measured,
         sink=MeasuredSink(sink),
         open_table=open_table,
-        shelf=Shelf(names, version, dict(config.encoders.spaces), prepared),
+        shelf=Shelf(names, version, dict(config.encoders.spaces), prepared, labeller),
         preparer=preparer,
         model=model,
         topics=topics,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from encoders.labels import Labeller
 from schemas import DecodeError, ItemVectors, Slot, decode
 from workers.ports import Record
 
@@ -22,12 +23,14 @@ BROUGHT = "producer"
 @dataclass(slots=True, eq=False)
 class Shelf:
     """`encoders`: today's names by modality. `version`: of the fused space. `spaces`: the
-    width of each space of brought vectors. `prepared`: today's settings by modality."""
+    width of each space of brought vectors. `prepared`: today's settings by modality.
+    `labeller`: what tells what items are."""
 
     encoders: dict[str, str]
     version: str
     spaces: dict[str, int]
     prepared: dict[str, str] = field(default_factory=dict)
+    labeller: Labeller = field(default_factory=Labeller)
     items: dict[int, dict[str, ItemVectors]] = field(default_factory=dict)
     declared: frozenset[str] = field(init=False)
 
@@ -96,8 +99,11 @@ class Shelf:
         }
 
     def outdated(self, numbers: Collection[int]) -> Iterator[tuple[int, ItemVectors]]:
-        """Items fused into another space than today's, of these partitions."""
+        """Items fused into another space than today's, or labelled otherwise, of these
+        partitions."""
+        today = (self.version, self.labeller.version)
         for number in numbers:
             for vectors in self.items.get(number, {}).values():
-                if vectors.fused is not None and vectors.encoder != self.version:
+                made_by = (vectors.encoder, vectors.labeller)
+                if vectors.fused is not None and made_by != today:
                     yield number, vectors

@@ -21,6 +21,7 @@ from torch import Tensor
 from encoders.config import EncoderConfig
 from encoders.encoder import Encoder
 from encoders.fusion import fusion_version
+from encoders.labels import open_labeller
 from encoders.preparation import PrepareConfig, prepare_version
 from schemas import ItemVectors, Signal, decode, encode
 from workers.config import Config
@@ -121,6 +122,7 @@ class Workshop:
                     fusion_version(self.config),
                     dict(self.config.spaces),
                     prepared,
+                    open_labeller(self.config, self.encoders),
                 ),
                 preparer=preparer,
                 model=model,
