@@ -93,18 +93,22 @@ class ItemTrend(Struct, array_like=True):
 
     def follow(
         self, item_id: str, at_ms: int, weights: Sequence[float], half_ms: Sequence[float]
-    ) -> None:
-        """This item came after another, at this time, by so much in each variant."""
+    ) -> list[float]:
+        """This item came after another, at this time, by so much in each variant; the row,
+        which stays the same list for as long as it is kept."""
         cell = self.before.get(item_id)
         if cell is None:
-            self.before[item_id] = [float(at_ms), *weights]
-            return
-        ahead_ms, late_ms = max(0.0, at_ms - cell[0]), max(0.0, cell[0] - at_ms)
-        cell[0] += ahead_ms
-        for n, (weight, half) in enumerate(zip(weights, half_ms, strict=True), start=1):
-            if ahead_ms:
-                cell[n] *= exp2(-ahead_ms / half)
-            cell[n] += weight * exp2(-late_ms / half) if late_ms else weight
+            cell = self.before[item_id] = [float(at_ms), *weights]
+            return cell
+        ahead_ms = at_ms - cell[0]
+        if ahead_ms > 0:
+            cell[0] += ahead_ms
+            for n, weight in enumerate(weights):
+                cell[n + 1] = cell[n + 1] * exp2(-ahead_ms / half_ms[n]) + weight
+        else:
+            for n, weight in enumerate(weights):
+                cell[n + 1] += weight * exp2(ahead_ms / half_ms[n])
+        return cell
 
     def prune(self, keep: int, half_ms: float) -> list[str]:
         """Leave the heaviest, seen from one time, once there are a quarter more than `keep`;
@@ -137,35 +141,41 @@ def new_item(config: TrendConfig) -> ItemTrend:
     )
 
 
-def predecessors(
-    past: Sequence[Seen], at: TrendEvent, variants: Sequence[Variant]
-) -> Iterator[tuple[str, list[float]]]:
-    """The items that this event's item follows, nearest first, with a weight for each variant.
+class Lags:
+    """The variants' weights by the lag, laid out once."""
 
-    The lag counts different items; each counts once, at its nearest. A further event on the
-    item that the user is at already follows nothing again.
-    """
-    visited = [seen for seen in past if seen.visited]
-    if visited and visited[-1].item_id == at.item_id:
-        return
-    named = {at.item_id}
-    deepest = max((len(v.lag_weights) for v in variants), default=0)
-    for seen in reversed(visited):
-        if seen.item_id in named:
-            continue
-        lag = len(named) - 1
-        if lag >= deepest:
-            return
-        named.add(seen.item_id)
-        gap_ms = abs(at.at_ms - seen.at_ms)
-        weights = [
-            v.lag_weights[lag]
-            if lag < len(v.lag_weights) and gap_ms <= v.max_gap_ms
-            else 0.0
-            for v in variants
+    def __init__(self, variants: Sequence[Variant]) -> None:
+        self.depth = max((len(v.lag_weights) for v in variants), default=0)
+        self._gaps_ms = [v.max_gap_ms for v in variants]
+        self._least_gap_ms = min(self._gaps_ms, default=0)
+        self._weights = [
+            [v.lag_weights[lag] if lag < len(v.lag_weights) else 0.0 for v in variants]
+            for lag in range(self.depth)
         ]
-        if any(weights):
-            yield seen.item_id, weights
+
+    def predecessors(
+        self, past: Sequence[Seen], at: TrendEvent
+    ) -> Iterator[tuple[str, list[float]]]:
+        """The items that this event's item follows, nearest first, with a weight for each
+        variant. The lag counts different items; each counts once, at its nearest. A further
+        event on the item that the user is at already follows nothing again."""
+        visited = [seen for seen in past if seen.visited]
+        if visited and visited[-1].item_id == at.item_id:
+            return
+        named = {at.item_id}
+        for seen in reversed(visited):
+            if seen.item_id in named:
+                continue
+            lag = len(named) - 1
+            if lag >= self.depth:
+                return
+            named.add(seen.item_id)
+            weights, gap_ms = self._weights[lag], abs(at.at_ms - seen.at_ms)
+            if gap_ms > self._least_gap_ms:
+                near = zip(weights, self._gaps_ms, strict=True)
+                weights = [weight if gap_ms <= most else 0.0 for weight, most in near]
+            if any(weights):
+                yield seen.item_id, weights
 
 
 _encode = msgspec.msgpack.Encoder().encode

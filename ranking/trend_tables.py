@@ -6,11 +6,12 @@ second, whole tables wait for their turn, and the rows that changed go out alone
 records. A table is written whole before the ring comes round to its first row (docs/trends.md).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import nlargest
 from math import exp2
+from operator import itemgetter
 
-from encoders.law import hash64
+from encoders.law import item_hash
 from ranking.trend_config import TrendConfig
 from ranking.trend_state import ItemTrend
 from schemas import TrendTable
@@ -33,27 +34,36 @@ class TrendTables:
     ) -> None:
         self._partition, self._items, self._config = partition, items, config
         self._members: list[dict[str, None]] = [{} for _ in range(config.buckets)]
-        self._followers: dict[str, dict[str, None]] = {}
+        self._followers: dict[str, dict[str, list[float]]] = {}
         self._waiting: dict[Key, int] = {}
         self._changed: dict[Key, set[str]] = {}
         self._slot = 0
         self._newest_ms = 0
         for name, item in items.items():
-            self.touch(name, item.at_ms)
+            self.touch(name)
+            self.seen(item.at_ms)
             for before, cell in item.before.items():
-                self.follow(before, name, int(cell[0]))
+                self.follow(before, name, cell)
+                self.seen(int(cell[0]))
         self._changed.clear()
 
-    def touch(self, item_id: str, at_ms: int) -> None:
-        """An item's counts changed."""
-        bucket = hash64(item_id) % self._config.buckets
-        self._members[bucket][item_id] = None
-        self._mark(bucket, item_id, at_ms)
+    def seen(self, at_ms: int) -> None:
+        """An event was of this time: values are decayed to the newest."""
+        self._newest_ms = max(self._newest_ms, at_ms)
 
-    def follow(self, before: str, item_id: str, at_ms: int) -> None:
-        """An item came after another."""
-        self._followers.setdefault(before, {})[item_id] = None
-        self._mark(before, item_id, at_ms)
+    def touch(self, item_id: str) -> None:
+        """An item's counts changed."""
+        bucket = item_hash(item_id) % self._config.buckets
+        self._members[bucket][item_id] = None
+        self._mark(bucket, item_id)
+
+    def follow(self, before: str, item_id: str, row: list[float]) -> None:
+        """An item came after another. `row` is the item's own, which goes on changing."""
+        rows = self._followers.get(before)
+        if rows is None:
+            rows = self._followers[before] = {}
+        rows[item_id] = row
+        self._mark(before, item_id)
 
     def forget(self, before: str, item_id: str) -> None:
         """That an item came after another is no longer known."""
@@ -69,7 +79,7 @@ class TrendTables:
         """Whole tables, those that wait longest first, as many as the budget takes and those
         that the ring is about to leave behind; then the changed rows of the others."""
         out: list[TrendTable] = []
-        room, overdue = self._config.publish_rows, self._slot - self._config.slots // 2
+        room, overdue = self._config.publish_rows, self._slot - self._config.slots * 3 // 4
         while self._waiting:
             key, since = next(iter(self._waiting.items()))
             if room <= 0 and since > overdue:
@@ -83,10 +93,12 @@ class TrendTables:
         self._changed.clear()
         return out
 
-    def _mark(self, key: Key, row: str, at_ms: int) -> None:
-        self._newest_ms = max(self._newest_ms, at_ms)
-        self._waiting.setdefault(key, self._slot)
-        self._changed.setdefault(key, set()).add(row)
+    def _mark(self, key: Key, row: str) -> None:
+        changed = self._changed.get(key)
+        if changed is None:
+            changed = self._changed[key] = set()
+            self._waiting.setdefault(key, self._slot)
+        changed.add(row)
 
     def _bucket(self, bucket: int) -> Iterator[TrendTable]:
         names, label = self._members[bucket], f"{self._partition}/b{bucket:02d}"
@@ -109,13 +121,12 @@ class TrendTables:
                     yield self._table(slot, rows, at_ms=max(0, index * width_ms))
 
     def _follows(self, before: str) -> Iterator[TrendTable]:
+        cells = self._followers.get(before, {})
         for n, variant in enumerate(self._config.variants):
             name = f"follows/{variant.name}/{self._partition}/{before}"
-            weights = (
-                (item, self._weight(before, item, n)) for item in self._followers[before]
-            )
-            rows = nlargest(self._config.rows, weights, key=lambda row: row[1])
-            rows = [row for row in rows if row[1] > LEAST]
+            rows = self._weights(n, cells, cells)
+            if len(rows) > self._config.rows:
+                rows = nlargest(self._config.rows, rows, key=itemgetter(1))
             if len(name.encode()) <= MAX_NAME:
                 yield self._table(name, rows)
 
@@ -140,11 +151,11 @@ class TrendTables:
                 for name in changed:
                     yield f"{table}\n{name}", self._popular(name, n)
             return
+        cells = self._followers[key]
         for n, variant in enumerate(self._config.variants):
             table = f"follows/{variant.name}/{self._partition}/{key}"
-            for name in changed:
-                if (weight := self._weight(key, name, n)) > LEAST:
-                    yield f"{table}\n{name}", weight
+            for name, weight in self._weights(n, changed, cells):
+                yield f"{table}\n{name}", weight
 
     def _ring(self, rows: Rows) -> TrendTable:
         name = f"rows/{self._partition}/{self._slot % self._config.slots}"
@@ -154,7 +165,7 @@ class TrendTables:
     def _table(self, name: str, rows: Rows, *, at_ms: int | None = None) -> TrendTable:
         size = sum(len(key.encode()) + 12 for key, _ in rows)
         if size > MAX_BYTES:  # the heaviest, as far as a record goes
-            rows = nlargest(len(rows) * MAX_BYTES // size, rows, key=lambda row: row[1])
+            rows = nlargest(len(rows) * MAX_BYTES // size, rows, key=itemgetter(1))
         return TrendTable(
             name=name, at_ms=self._newest_ms if at_ms is None else at_ms, rows=rows
         )
@@ -165,10 +176,18 @@ class TrendTables:
         decay = exp2(-age_ms / (1000 * self._config.half_lives_s[n]))
         return max(0.0, item.popular[n] * decay)
 
-    def _weight(self, before: str, item_id: str, n: int) -> float:
-        cell = self._items[item_id].before[before]
-        age_ms = self._newest_ms - cell[0]
-        return cell[n + 1] * exp2(-age_ms / self._config.variants[n].half_life_ms)
+    def _weights(
+        self, n: int, names: Iterable[str], cells: Mapping[str, list[float]]
+    ) -> Rows:
+        """Rows of the n-th variant, decayed to the newest time; those that are not next to 0."""
+        newest_ms, half_ms = self._newest_ms, self._config.variants[n].half_life_ms
+        n += 1
+        return [
+            (name, weight)
+            for name in names
+            if (cell := cells[name])[n]
+            and (weight := cell[n] * exp2((cell[0] - newest_ms) / half_ms)) > LEAST
+        ]
 
 
 def _counted(window: list[int], index: int) -> int | None:

@@ -12,12 +12,12 @@ from encoders.law import CODES, IMPRESSION, Law
 from ranking.trend_config import TrendConfig
 from ranking.trend_state import (
     ItemTrend,
+    Lags,
     Seen,
     TrendEvent,
     UserPast,
     item_from,
     new_item,
-    predecessors,
     to_bytes,
     user_from,
 )
@@ -56,8 +56,8 @@ class Trends:
         """`items`: values by item id as they were saved; all tables are then published anew."""
         self._config, self._law, self._load = config, law, load_user
         self._half_ms = [variant.half_life_ms for variant in config.variants]
-        deepest = max((len(v.lag_weights) for v in config.variants), default=0)
-        self._past = 2 * max(deepest, 10)
+        self._lags = Lags(config.variants)
+        self._past = 2 * max(self._lags.depth, 10)
         self._items = {name: item_from(data) for name, data in (items or {}).items()}
         self._users: dict[int, UserPast] = {}
         self._changed_items: set[str] = set()
@@ -151,14 +151,16 @@ class Trends:
             return
         if counted:
             item.count(event.at_ms, 1, self._config)
-            self._tables.touch(event.item_id, event.at_ms)
+            self._tables.seen(event.at_ms)
+            self._tables.touch(event.item_id)
         if visited:
             self._follow(event, item, past)
 
     def _follow(self, event: TrendEvent, item: ItemTrend, past: Sequence[Seen]) -> None:
-        for name, weights in predecessors(past, event, self._config.variants):
-            item.follow(name, event.at_ms, weights, self._half_ms)
-            self._tables.follow(name, event.item_id, event.at_ms)
+        self._tables.seen(event.at_ms)
+        for name, weights in self._lags.predecessors(past, event):
+            row = item.follow(name, event.at_ms, weights, self._half_ms)
+            self._tables.follow(name, event.item_id, row)
         for name in item.prune(self._config.keep_rows, max(self._half_ms, default=1.0)):
             self._tables.forget(name, event.item_id)
 
@@ -177,7 +179,8 @@ class Trends:
         item = self._item(event, item_id) if counted else None
         if item is not None:
             item.count(at_ms, -1, self._config)
-            self._tables.touch(item_id, at_ms)
+            self._tables.seen(at_ms)
+            self._tables.touch(item_id)
 
     def _counts(self, kind: str, value: float | None) -> bool:
         code = CODES[kind]
