@@ -51,7 +51,9 @@ class UniversalSentences:
         if not batch:
             return torch.empty(0, WIDTH)
         read = self.max_tokens * _CHARACTERS
-        vector_EW = torch.from_numpy(self.net.encode([c.text[:read] for c in batch]))
+        # half a surrogate pair is no UTF-8, and the tokenizer reads bytes
+        texts = [c.text[:read].encode(errors="replace").decode() for c in batch]
+        vector_EW = torch.from_numpy(self.net.encode(texts))
         return normalize(vector_EW, dim=-1)
 
 

@@ -63,6 +63,7 @@ class EndpointEncoder:
         """Raises TransientError or FatalError."""
         # Endpoints refuse a text of nothing.
         texts = [c.text[: self.max_tokens * _A_TOKEN].strip() or "." for c in batch]
+        texts = [text.encode(errors="replace").decode() for text in texts]
         vector_EW = torch.empty(len(texts), self.width)
         for at in range(0, len(texts), _TEXTS_A_CALL):
             part = texts[at : at + _TEXTS_A_CALL]

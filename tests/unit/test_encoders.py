@@ -259,10 +259,14 @@ class Evil:
         return (print, ("code in weights was run",))
 
 
-def test_code_in_weights_is_not_run(tmp_path, capsys):
-    torch.save({"x": Evil()}, tmp_path / "a.pth")
+def test_code_in_weights_is_not_run(tmp_path, capsys, monkeypatch):
+    package = tmp_path / "some_weights"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    torch.save({"x": Evil()}, package / "a.pth")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(Exception, match="eights only load failed"):
-        find_weights(f"path:{tmp_path}").tensors()
+        find_weights("package:some-weights").tensors()
     assert "was run" not in capsys.readouterr().out
 
 
