@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.grafana import dashboard
-from workers import document_asyncapi, document_pages, document_topics
+from workers import document_asyncapi, document_encoders, document_pages, document_topics
 from workers.document_schemas import record_schemas
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +23,7 @@ def pages() -> dict[str, str]:
     made = {
         "docs/metrics.md": document_pages.metrics_page(),
         "docs/configuration.md": document_pages.configuration_page(),
+        "docs/encoders.md": document_encoders.encoders_page(),
         "docs/topics.md": document_topics.topics_page(),
         "docs/asyncapi.yaml": "# made by `make docs` from schemas/ and workers/\n"
         + yaml_of(document_asyncapi.document()),
