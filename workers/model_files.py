@@ -74,8 +74,10 @@ def write_model(
     tensors give one file and one version."""
     from safetensors.torch import save
 
-    said = {"format": FORMAT, "name": name, "encoder": encoder}
-    data = save({key: t.contiguous() for key, t in tensors.items()}, metadata=said)
+    # one entry: several are written in whatever order, and the sha256 would tell them apart
+    said = json.dumps({"format": FORMAT, "name": name, "encoder": encoder})
+    whole = {key: tensor.contiguous() for key, tensor in tensors.items()}
+    data = save(whole, metadata={"streamrec": said})
     items = {"items": len(tensors["items"])} if "items" in tensors else {}
     return keep(
         data,
@@ -173,7 +175,9 @@ def parse(data: bytes, card: ModelCard) -> tuple[dict[str, Tensor], dict[str, st
 
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        said: dict[str, str] = header.get("__metadata__") or {}
+        said: dict[str, str] = json.loads(
+            header.get("__metadata__", {}).get("streamrec", "{}")
+        )
         return load(data), said
     except (SafetensorError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise ModelError(

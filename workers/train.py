@@ -51,7 +51,8 @@ class Worker:
     health: Health = field(default_factory=lambda: Health(conditions=CONDITIONS))
     cards: Cards = field(default_factory=Cards)
     round: Round | None = None
-    fresh: int = 0  # events since the last round
+    rounds: int = 0  # that came to an end
+    fresh: int = 0  # events since the last round began
     due_at_s: float = float("-inf")
     keep_at_s: float = float("-inf")
 
@@ -132,7 +133,7 @@ def publish(worker: Worker, *, clock: Callable[[], float]) -> None:
     try:
         outcome = worker.round.outcome()
     except Exception as error:  # noqa: BLE001  # a learner's error must not end the reading
-        worker.round = None
+        worker.round, worker.rounds = None, worker.rounds + 1
         metrics.model_refused("failed")
         log.warning("round_failed", why=f"{type(error).__name__}: {error}")
         return
@@ -151,7 +152,7 @@ def publish(worker: Worker, *, clock: Callable[[], float]) -> None:
                 topic=worker.models_topic,
             )
         why = "" if version else "same"
-    worker.round = None
+    worker.round, worker.rounds = None, worker.rounds + 1
     if why:
         metrics.model_refused(why)
     said = why or "published"

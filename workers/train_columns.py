@@ -52,7 +52,7 @@ class Segment:
 @dataclass(slots=True, eq=False, kw_only=True)
 class Columns:
     """All that is kept. `log_id` names the topic that it was read from: another topic's
-    columns are left behind. Past `limit` rows the oldest segments go."""
+    columns are left behind. Well past `limit` rows the oldest go."""
 
     folder: Path
     log_id: str
@@ -110,16 +110,13 @@ class Columns:
     def save(self) -> None:
         """Everything is on the disk when this returns, the newest segment first."""
         self._fold()
+        self._trim()
         if not self.segments and self.next_offsets:
             self.segments.append(Segment(1, np.empty(0, ROW), stale=True))
         for segment in reversed(self.segments):
             if segment.stale or segment is self.segments[-1]:
                 self._write(segment)
                 segment.stale = False
-        while (
-            len(self.segments) > 1 and len(self) - len(self.segments[0].rows) >= self.limit
-        ):
-            self._file(self.segments.pop(0)).unlink(missing_ok=True)
 
     def view(self, items: LearnItems) -> LearnLog:
         """What holds now, in the order of its own time: at most `limit` events."""
@@ -169,6 +166,21 @@ class Columns:
             room = self.size - len(newest.rows)
             newest.rows = np.concatenate([newest.rows, rows[:room]])
             newest.stale, rows = True, rows[room:]
+
+    def _trim(self) -> None:
+        """Beyond a quarter over the limit the oldest by their own time go: a log that is read
+        for the first time comes a partition at a time."""
+        if len(self) <= self.limit + self.limit // 4:
+            return
+        at_ms = np.concatenate([segment.rows["at_ms"] for segment in self.segments])
+        since_ms = np.partition(at_ms, -self.limit)[-self.limit]
+        for segment in self.segments:
+            young = segment.rows["at_ms"] >= since_ms
+            if not young.all():
+                segment.rows, segment.stale = segment.rows[young], True
+        for segment in [s for s in self.segments[:-1] if not len(s.rows)]:
+            self.segments.remove(segment)
+            self._file(segment).unlink(missing_ok=True)
 
     def _erase(self, erased: Mapping[int, int]) -> None:
         if not erased:

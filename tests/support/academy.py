@@ -1,0 +1,148 @@
+"""A train worker, and recommend workers that follow what it publishes, on a log in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from threading import Event as Event_
+from typing import Any
+
+from msgspec.structs import replace
+
+from schemas import Event, Interaction, ModelCard
+from tests.support import counts
+from tests.support.house import EVENTS, ITEMS, NOW, VECTORS, WIDTH, House
+from workers.config import ModelsConfig, TrainConfig
+from workers.health import Health
+from workers.member import Worker as Recommender
+from workers.memory_log import MemoryLog, MemoryTable
+from workers.model_cards import Cards, in_force
+from workers.models import Models
+from workers.ports import Outbound
+from workers.routed import RoutedTable
+from workers.train import CONDITIONS, Worker, run
+from workers.train_columns import Columns
+from workers.train_items import TrainItems
+
+MODELS = "rec.models.v1"
+NAMES = [f"i{n:02d}" for n in range(60)]
+SMALL = TrainConfig(min_events=100, newest=200, every_s=1.0, every_events=1_000_000)
+
+
+@dataclass
+class Academy:
+    """Topics in memory, a folder, and workers on both."""
+
+    folder: Path
+    house: House = field(default_factory=House)
+    config: TrainConfig = SMALL
+    models: ModelsConfig = field(default_factory=lambda: ModelsConfig(retry_s=0.05))
+    seconds: Any = field(default_factory=lambda: (0.3 * n for n in count()))
+
+    def __post_init__(self) -> None:
+        topics = dict.fromkeys(self.log.partitions, 3) | {MODELS: 1}
+        self.house.log = MemoryLog(topics, now_ms=lambda: self.house.now_ms)
+        self.config = replace(self.config, out=str(self.folder / "models"))
+
+    @property
+    def log(self) -> MemoryLog:
+        return self.house.log
+
+    def worker(self, learner: Any = counts) -> Worker:
+        """A train worker of one name: a second one reads on where the first kept."""
+        columns = Columns(
+            folder=self.folder / "columns",
+            log_id="memory",
+            limit=self.config.max_events,
+            size=300,
+        )
+        return Worker(
+            tables=MemoryTable(self.log, topics=[ITEMS, VECTORS, MODELS]),
+            events=MemoryTable(self.log, topics=[EVENTS], starts=columns.starts(EVENTS)),
+            write=self.write,
+            items=TrainItems(items_topic=ITEMS, width=WIDTH),
+            columns=columns,
+            learner=learner,
+            config=self.config,
+            models=self.models,
+            models_topic=MODELS,
+            health=Health(conditions=CONDITIONS),
+        )
+
+    def write(self, outbound: Sequence[Outbound]) -> None:
+        self.log.append(outbound)
+
+    def turn(self, worker: Worker, *, until: Callable[[], object]) -> None:
+        """Turn the worker's loop until the condition holds, at most 20 s."""
+        turned = Turned(until)
+        run(
+            worker,
+            should_stop=turned.enough,
+            now=lambda: next(self.seconds),
+            clock=lambda: self.house.now_ms / 1000,
+        )
+
+    def learned(self, worker: Worker) -> None:
+        """One round from its beginning to its end."""
+        before = worker.rounds
+        self.turn(worker, until=lambda: worker.rounds > before)
+
+    def recommender(self, name: str = "w") -> Recommender:
+        """A recommend worker that follows the cards."""
+        worker = self.house.hire(name)
+        models = Models(self.models, width=WIDTH, health=worker.health)
+        worker.models = models
+        table = MemoryTable(self.log, topics=[ITEMS, VECTORS, MODELS])
+        worker.items.table = RoutedTable(table, {MODELS: models.apply})
+        return worker
+
+    def catalogue(self) -> None:
+        for name in NAMES:
+            self.house.item(name)
+
+    def put(self, card: ModelCard) -> None:
+        self.write(in_force(card, topic=MODELS))
+
+    def cards(self) -> Cards:
+        cards = Cards()
+        cards.apply(self.log.records(MODELS))
+        return cards
+
+    def current(self) -> ModelCard:
+        return self.cards().current["ranker"]
+
+
+@dataclass
+class Turned:
+    """Whether the loop has turned enough; AssertionError where it takes too long."""
+
+    until: Callable[[], object]
+    turns: int = 0
+    deadline_s: float = field(default_factory=lambda: time.monotonic() + 20.0)
+    pause: Event_ = field(default_factory=Event_)
+
+    def enough(self) -> bool:
+        assert time.monotonic() < self.deadline_s, "the worker does not come to an end"
+        self.turns += 1
+        if self.turns > 1:
+            self.pause.wait(0.001)  # what a real poll would wait: threads have their turn
+        return self.turns > 1 and bool(self.until())
+
+
+def chains(count_: int, *, start: int = 0, users: int = 12, step: int = 7) -> list[Event]:
+    """People who go through the catalogue in strides: what follows is sure, what is popular
+    says little."""
+    out: list[Event] = []
+    for n in range(start, start + count_):
+        user, turn = n % users, n // users
+        item = NAMES[(user * 5 + turn * step) % len(NAMES)]
+        out.append(
+            Interaction(
+                event_id=f"c{n}", user_id=f"u{user}", item_id=item, kind="click",
+                at_ms=NOW - 10_000_000 + n * 1_000,
+            )
+        )  # fmt: skip
+    return out
