@@ -51,25 +51,14 @@ class LogMelEncoder:
         if not batch:
             return torch.empty(0, WIDTH)
         with torch.inference_mode():
-            rows = [statistics(_at_our_rate(content).to(self.device)) for content in batch]
+            rows = [statistics(at_our_rate(content).to(self.device)) for content in batch]
             vector_EW = normalize(torch.stack(rows), dim=-1).cpu()
         return vector_EW.clone()  # outside inference mode: a tensor like any other
 
 
 def statistics(waveform_T: Tensor) -> Tensor:
     """The 4 x M statistics, standardised by what is usual; the sound's level is left out."""
-    level = waveform_T.square().mean().sqrt()
-    waveform_T = waveform_T * (_LEVEL / (level + _QUIET))
-    spectrum_GF = torch.stft(
-        waveform_T,
-        _WINDOW,
-        _HOP,
-        window=torch.hann_window(_WINDOW, device=waveform_T.device),
-        pad_mode="constant",
-        return_complex=True,
-    )
-    power_FG = spectrum_GF.abs().square().T
-    mel_FM = (power_FG @ _filters().to(waveform_T.device) + _QUIET).log()
+    mel_FM = log_mel(waveform_T)
     change_FM = mel_FM.diff(dim=0) if len(mel_FM) > 1 else torch.zeros_like(mel_FM)
     told_4M = torch.stack(
         [
@@ -82,6 +71,30 @@ def statistics(waveform_T: Tensor) -> Tensor:
     centre_4M, spread_41 = _usual()
     standard_4M = (told_4M - centre_4M.to(told_4M)) / spread_41.to(told_4M)
     return standard_4M.flatten()
+
+
+def log_mel(waveform_T: Tensor) -> Tensor:
+    """F x M, a frame each 10 ms, of a sound at SAMPLE_RATE brought to one level."""
+    level = waveform_T.square().mean().sqrt()
+    waveform_T = waveform_T * (_LEVEL / (level + _QUIET))
+    spectrum_GF = torch.stft(
+        waveform_T,
+        _WINDOW,
+        _HOP,
+        window=torch.hann_window(_WINDOW, device=waveform_T.device),
+        pad_mode="constant",
+        return_complex=True,
+    )
+    power_FG = spectrum_GF.abs().square().T
+    mel_FM: Tensor = (power_FG @ _filters().to(waveform_T.device) + _QUIET).log()
+    return mel_FM
+
+
+def standard_log_mel(waveform_T: Tensor) -> Tensor:
+    """The same, each band about -1 to 1: what trainable nets hear."""
+    centre_4M, spread_41 = _usual()
+    mel_FM = log_mel(waveform_T)
+    return (mel_FM - centre_4M[0].to(mel_FM)) / spread_41[0].to(mel_FM)
 
 
 @lru_cache(maxsize=1)
@@ -99,7 +112,8 @@ def _usual() -> tuple[Tensor, Tensor]:
     return centre_4M, torch.tensor([[spread] for _, _, spread in _USUAL])
 
 
-def _at_our_rate(content: AudioContent) -> Tensor:
+def at_our_rate(content: AudioContent) -> Tensor:
+    """The waveform at SAMPLE_RATE."""
     if content.sample_rate == SAMPLE_RATE:
         return content.waveform_T
     from torchaudio.functional import resample

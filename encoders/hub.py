@@ -170,8 +170,9 @@ def transformers() -> Any:
         import transformers as library
     except ImportError as error:
         raise SpecError("models of a hub: pip install 'streamrec[hub]'") from error
-    library.logging.set_verbosity_error()
-    library.logging.disable_progress_bar()
+    quiet: Any = library.logging
+    quiet.set_verbosity_error()
+    quiet.disable_progress_bar()
     return library
 
 

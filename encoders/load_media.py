@@ -56,11 +56,13 @@ def load_audio(config: EncoderConfig, device: torch.device) -> Encoder[AudioCont
         name = tower_name("audio", config.audio, weights, config.precision)
         return load_hub_audio(weights, name=name, device=device, precision=config.precision)
     name = encoder_name("audio", config.audio, weights.digest, precision=config.precision)
-    if architecture_of(weights):
+    if architecture := architecture_of(weights):
         from encoders.audio_nets import load_net_encoder
 
         dtype = getattr(torch, config.precision)
-        return load_net_encoder(weights, name=name, device=device, dtype=dtype)
+        return load_net_encoder(
+            weights, architecture=architecture, name=name, device=device, dtype=dtype
+        )
     from encoders.audio_voice import load_voice_encoder
 
     # Its recurrent net is small: bfloat16 would save nothing.

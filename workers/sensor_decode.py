@@ -64,7 +64,7 @@ def decode_sensor(data: bytes, limits: MediaLimits, field: str) -> SensorContent
     told_C = np.isfinite(values_CT).any(axis=1)
     if not told_C.any():
         raise refuse.of("empty", "no reading in it is a number; send at least one")
-    names = tuple(n for n, told in zip(read.names, told_C, strict=True) if told)
+    names = tuple(n for n, told in zip(read.names, told_C.tolist(), strict=True) if told)
     return SensorContent(torch.from_numpy(values_CT[told_C].copy()), read.rate_hz, names)
 
 

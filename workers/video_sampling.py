@@ -70,7 +70,8 @@ def _histograms(thumb_THW3: Bytes) -> NDArray[np.float64]:
     bins = _LEVELS**3
     row_T1 = np.arange(len(bin_TP))[:, None] * bins
     counts = np.bincount((bin_TP + row_T1).ravel(), minlength=len(bin_TP) * bins)
-    return counts.reshape(len(bin_TP), bins) / bin_TP.shape[1]
+    share_TB: NDArray[np.float64] = counts.reshape(len(bin_TP), bins) / bin_TP.shape[1]
+    return share_TB
 
 
 def _shares(lengths: Numbers, wanted: int) -> Numbers:
