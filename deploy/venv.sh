@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a virtual environment with `rec` in it: venv.sh FOLDER [LOCK]. `make setup` calls it.
-# Everything comes from the hashed locks in requirements/; LOCK is dev.txt or runtime.txt.
+# Everything comes from the hashed locks in requirements/; LOCK is dev.txt, runtime.txt or trend.txt.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.grafana.panels import RATE, Panel, lines, quantiles, row, stat, table
 
-WORKERS = '{job=~"encode|recommend"}'
+WORKERS = '{job=~"encode|recommend|trend"}'
 SLO_S = 0.5
 
 
@@ -63,6 +63,7 @@ def _rows() -> tuple[tuple[str, list[Panel]], ...]:
         ("Where the time goes", _time()),
         ("Encoding", _encoding()),
         ("Items and users", _state()),
+        ("Trends", _trends()),
         ("Workers", _workers()),
     )
 
@@ -246,6 +247,33 @@ def _state() -> list[Panel]:
             ("max(streamrec_items_indexed)", "indexed"),
             ("max(streamrec_tables_behind)", "still to read"),
             ("sum(streamrec_items_unreadable_total)", "unreadable"),
+        ),
+    ]
+
+
+def _trends() -> list[Panel]:
+    return [
+        lines(
+            "Event to trend",
+            "From the broker's append of an event to the trends with it being acknowledged. "
+            "Recommend workers are to be at most 2 s behind.",
+            "s",
+            *quantiles("streamrec_event_to_trend_seconds_bucket", 0.5, 0.99),
+            line=2.0,
+        ),
+        lines(
+            "Events into trends",
+            "Events that the trend workers folded.",
+            "ops",
+            (f"sum(rate(streamrec_event_to_trend_seconds_count[{RATE}]))", "events"),
+        ),
+        lines(
+            "Trends out",
+            "Records written to the trends topic and their rows, all of which every recommend "
+            "worker reads.",
+            "ops",
+            (f"sum(rate(streamrec_trend_tables_total[{RATE}]))", "records"),
+            (f"sum(rate(streamrec_trend_rows_total[{RATE}]))", "rows"),
         ),
     ]
 

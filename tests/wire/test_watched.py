@@ -315,5 +315,5 @@ def test_a_worker_that_is_stopped_is_gone_and_one_that_is_killed_is_known_dead(
     watched.encode.kill()
     assert watched.recommend.stop() == 0
     assert {one.role: one.alive() for one in http.announced(folder)} == {"encode": False}
-    down = 'up{job=~"encode|recommend"} == 0'
+    down = 'up{job=~"encode|recommend|trend"} == 0'
     wait_for(lambda: len(watched.prometheus.query(down)) == 2, limit_s=30, what="both down")
