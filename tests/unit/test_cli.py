@@ -37,19 +37,20 @@ def rec(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProces
 def commands(tree: object = None, path: str = "rec") -> list[tuple[str, list[str]]]:
     """Every command of the app with the names of its options."""
     tree = tree or typer.main.get_command(app)
-    if children := getattr(tree, "commands", None):
-        return [
-            found
-            for name, child in children.items()
-            for found in commands(child, f"{path} {name}")
-        ]
+    below = [
+        found
+        for name, child in getattr(tree, "commands", {}).items()
+        for found in commands(child, f"{path} {name}")
+    ]
+    if below and not tree.invoke_without_command:  # type: ignore[attr-defined]
+        return below
     options = [
         name
         for parameter in tree.params  # type: ignore[attr-defined]
         for name in parameter.opts
         if name.startswith("--") and name != "--help"
     ]
-    return [(path, options)]
+    return [(path, options), *below]
 
 
 def test_help_costs_less_than_half_a_second_of_this_machine():
