@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test demo bench docs chaos up down lock clean kafka-needs
+.PHONY: help setup fmt check test demo bench docs peers chaos up down lock clean kafka-needs
 
 PY := .venv/bin/python
 STAMP := .venv/.streamrec-setup
@@ -44,6 +44,13 @@ bench: setup kafka-needs ## every benchmark, one after the other; BENCH=name for
 		[ "$$file" != benchmarks/__init__.py ] || continue; \
 		echo "== $$file"; $(PY) "$$file"; \
 	done
+
+peers: .venv-peers/.made ## .venv-peers: RecTools and implicit, apart from ours, to be measured beside it
+
+.venv-peers/.made: requirements/peers.txt requirements/uv.txt
+	@python3 -c 'import venv, ensurepip' && python3 -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/peers.txt
+	@touch $@
 
 docs: setup ## pages that are generated from the code
 	.venv/bin/rec dev docs

@@ -16,3 +16,7 @@ lock dev.txt pyproject.toml --all-extras --constraint requirements/runtime.txt
 lock models.txt requirements/models.in --no-deps
 lock more-models.txt requirements/more-models.in --no-deps
 lock uv.txt requirements/uv.in
+# Not constrained: RecTools holds numpy back, and its environment is its own.
+"$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+    --no-annotate --no-emit-index-url --no-emit-find-links \
+    --output-file requirements/peers.txt requirements/peers.in

@@ -1,0 +1,149 @@
+"""ALS and BPR: item factors by the library `implicit` on the history, users' live.
+
+Most people of a stream are new, so a factor learnt for each user would be no baseline: the
+user's vector is found anew from his profile each time (ALS: the exact fold-in of its own
+least squares; BPR: the mean of his items' factors).
+
+Legend:  F = factors,  I = items,  N = events of a profile, newest first
+"""
+
+import json
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.baselines.scorer import Profiles, Scores
+from evaluation.recorded import Event, Floats, Log
+from workers.terminal import CommandError, Exit
+
+PEERS = Path(".venv-peers/bin/python")
+
+
+@dataclass(slots=True)
+class Als:
+    """x = (Y'Y + sum (c_n - 1) y y' + l2)^-1 sum c_n y, c_n = 1 + alpha recency^n."""
+
+    factors: int = 64
+    l2: float = 30.0
+    alpha: float = 5.0
+    iterations: int = 15
+    recency: float = 0.9
+    longest: int = 100
+    live_alpha: float = 20.0
+    seed: int = 1
+    peers: Path = PEERS
+    profiles: Profiles = field(default_factory=Profiles)
+    _item_IF: Floats = field(init=False)
+    _gram_FF: Floats = field(init=False)
+    _weight_N: Floats = field(init=False)
+
+    def fit(self, history: Log) -> None:
+        self._item_IF = implicit_factors(
+            history, self.peers, weight=1.0,
+            settings={"model": "als", "factors": self.factors, "regularization": self.l2,
+                      "alpha": self.alpha, "iterations": self.iterations,
+                      "random_state": self.seed},
+        )  # fmt: skip
+        self._gram_FF = self._item_IF.T @ self._item_IF + self.l2 * np.eye(
+            self.factors, dtype=np.float32
+        )
+        self._weight_N = (self.live_alpha * self.recency ** np.arange(self.longest)).astype(
+            np.float32
+        )
+        for event in history.each():
+            self.apply(event)
+
+    def score(self, user: int, at_ms: int) -> Scores:
+        touched_NF = self._item_IF[self.profiles.known(user, at_ms, self.longest)]
+        weight_N = self._weight_N[: len(touched_NF)]
+        gram_FF = self._gram_FF + (touched_NF.T * weight_N) @ touched_NF
+        vector_F = np.linalg.solve(gram_FF, touched_NF.T @ (weight_N + 1))
+        score_I: Scores = self._item_IF @ vector_F
+        return score_I
+
+    def apply(self, event: Event) -> None:
+        if event.wanted:
+            self.profiles.add(event)
+
+
+@dataclass(slots=True)
+class Bpr:
+    """score = y_i · (spread x mean of recency^n y_n) + bias_i."""
+
+    factors: int = 64
+    l2: float = 0.01
+    rate: float = 0.05
+    iterations: int = 100
+    recency: float = 0.9
+    longest: int = 100
+    spread: float = 3.0
+    seed: int = 1
+    peers: Path = PEERS
+    profiles: Profiles = field(default_factory=Profiles)
+    _item_IF: Floats = field(init=False)
+    _bias_I: Floats = field(init=False)
+    _weight_N: Floats = field(init=False)
+
+    def fit(self, history: Log) -> None:
+        found_IF = implicit_factors(
+            history, self.peers, weight=1.0,
+            settings={"model": "bpr", "factors": self.factors, "regularization": self.l2,
+                      "learning_rate": self.rate, "iterations": self.iterations,
+                      "random_state": self.seed},
+        )  # fmt: skip
+        self._item_IF, self._bias_I = found_IF[:, :-1], found_IF[:, -1]
+        self._weight_N = (self.recency ** np.arange(self.longest)).astype(np.float32)
+        for event in history.each():
+            self.apply(event)
+
+    def score(self, user: int, at_ms: int) -> Scores:
+        touched_NF = self._item_IF[self.profiles.known(user, at_ms, self.longest)]
+        if not len(touched_NF):
+            return self._bias_I.copy()
+        weight_N = self._weight_N[: len(touched_NF)]
+        vector_F = self.spread * weight_N @ touched_NF / weight_N.sum()
+        score_I: Scores = self._item_IF @ vector_F + self._bias_I
+        return score_I
+
+    def apply(self, event: Event) -> None:
+        if event.wanted:
+            self.profiles.add(event)
+
+
+def has_peers(python: Path = PEERS) -> bool:
+    return python.exists()
+
+
+def implicit_factors(
+    history: Log, python: Path, *, weight: float, settings: dict[str, Any]
+) -> Floats:
+    """I x F of the items, by evaluation/peers/implicit_factors.py in the peers' environment.
+    CommandError if that is not there or fails."""
+    if not has_peers(python):
+        raise CommandError(f"no {python}: run `make peers`", Exit.MISSING)
+    script = Path(__file__).parent.parent / "peers" / "implicit_factors.py"
+    wanted = history.wanted_E
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "in.npz", Path(folder) / "out.npz"
+        np.savez(
+            source,
+            user_E=history.user_E[wanted],
+            item_E=history.item_E[wanted],
+            weight_E=np.full(int(wanted.sum()), weight, np.float32),
+            shape=np.array([len(history.users), len(history.items)]),
+        )
+        done = subprocess.run(
+            [str(python), str(script), str(source), str(target), json.dumps(settings)],
+            capture_output=True, text=True, check=False,
+            env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )  # fmt: skip
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+            raise CommandError(f"{script.name} failed in {python}: {said}", Exit.MISSING)
+        with np.load(target) as found:
+            item_IF: Floats = found["item"].astype(np.float32)
+    return item_IF
