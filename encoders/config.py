@@ -44,8 +44,11 @@ class EncoderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """threads of one operation on the CPU; 0: half of the cores, the rest is for the others"""
     width: Positive = 256
     """width of the fused vector"""
-    fusion: Literal["concatenation", "weighted"] = "weighted"
-    """how the slots of an item become one vector"""
+    fusion: Annotated[str, msgspec.Meta(pattern="^(concatenation|weighted|path:.+)$")] = (
+        "weighted"
+    )
+    """how the slots of an item become one vector: concatenation, weighted, or a trained fusion,
+    path:FILE_OR_DIR (docs/fusion.md)"""
     weights: dict[str, Weight] = {}
     """weight of a slot by its name, as JSON, for weighted fusion; 1 where not named"""
     spaces: dict[str, Positive] = {}

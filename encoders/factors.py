@@ -34,16 +34,24 @@ def factors(
     _, row_E = np.unique(user_E, return_inverse=True)
     users = int(row_E.max()) + 1
     pair_P, at_E = np.unique(row_E * items + item_E, return_inverse=True)
-    confidence_P = alpha * np.bincount(at_E, weights=weight_E, minlength=len(pair_P))
+    confidence_P = alpha * _summed(at_E, weight_E, len(pair_P))
     user_P, item_P = pair_P // items, pair_P % items
     chance = np.random.default_rng(seed)
     item_NR = chance.normal(0, 0.1, (items, rank))
     for _ in range(rounds):
-        user_UR = _solved(user_P, item_P, confidence_P, item_NR, users, regularisation)
-        item_NR = _solved(item_P, user_P, confidence_P, user_UR, items, regularisation)
+        user_UR = _solved(
+            user_P, item_P, confidence_P, item_NR, size=users, ridge=regularisation
+        )
+        item_NR = _solved(
+            item_P, user_P, confidence_P, user_UR, size=items, ridge=regularisation
+        )
     cold_N = np.bincount(item_E, minlength=items) < least
     item_NR[cold_N] = 0.0
     return item_NR.astype(np.float32)
+
+
+def _summed(at_E: NDArray[np.int64], weight_E: Floats, size: int) -> NDArray[np.float64]:
+    return np.bincount(at_E, weights=weight_E, minlength=size).astype(np.float64)
 
 
 def _solved(
@@ -51,14 +59,15 @@ def _solved(
     other_P: NDArray[np.int64],
     confidence_P: NDArray[np.float64],
     other_NR: NDArray[np.float64],
+    *,
     size: int,
-    regularisation: float,
+    ridge: float,
 ) -> NDArray[np.float64]:
     """The best factors of one side, given the other's."""
     order_P = np.argsort(own_P, kind="stable")
     start = np.searchsorted(own_P[order_P], np.arange(size + 1))
     rank = other_NR.shape[1]
-    gram_RR = other_NR.T @ other_NR + regularisation * np.eye(rank)
+    gram_RR = other_NR.T @ other_NR + ridge * np.eye(rank)
     own_NR = np.zeros((size, rank))
     for n in range(size):
         at = order_P[start[n] : start[n + 1]]

@@ -106,8 +106,13 @@ def fusion_version(config: EncoderConfig) -> str:
     """The name of the fused space. Vectors of two names are never compared.
 
     Short enough for every record; all that moves a fused vector is in it: kind, width, seed,
-    weights and the specs of the encoders.
+    weights and the specs of the encoders. Of a trained fusion it is the model's own version.
+    Raises SpecError where there is no such model.
     """
+    if config.fusion.startswith("path:"):
+        from encoders.fusion_load import load_fusion
+
+        return load_fusion(config).version
     weights = config.weights if config.fusion == "weighted" else {}
     specs = [config.text, config.image, config.audio, config.video, config.sensor]
     specs += [config.video_pooling, config.precision, str(config.max_tokens)]

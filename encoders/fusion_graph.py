@@ -6,8 +6,7 @@ without weights or activation, and the layers averaged (LightGCN, He 2020). What
 come to is stored in the model: a new item looks up the nodes nearest to it in each slot it
 has, so its row is a function of its own content and of the model, and costs nobody a graph.
 
-Shapes:  E = rows,  N = nodes,  M = slots,  K = neighbours by a slot,  S = width of a sketch,
-         D = fused width
+Shapes:  E = rows,  N = nodes,  M = slots,  K = neighbours by a slot,  D = fused width
 """
 
 from collections.abc import Sequence
@@ -16,12 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from encoders.fusion import projection
 from encoders.fusion_nets import Gates, NetSettings, Rows, SlotSpec, Tokens
 
-SKETCH = 128
-"""Width in which neighbours are looked for; a slot that is narrower is taken whole."""
-ITSELF = 0.9999
+ITSELF = 0.999
 """Cosine from which on a node is the item itself."""
 
 
@@ -32,7 +28,11 @@ class Graph(nn.Module):
         self, slots: Sequence[SlotSpec], settings: NetSettings, *, nodes: int = 0
     ) -> None:
         super().__init__()
-        self.slots, self.layers, self.neighbours = slots, settings.layers, settings.neighbours
+        self.slots, self.layers, self.neighbours = (
+            slots,
+            settings.layers,
+            settings.neighbours,
+        )
         self.tokens = Tokens(slots, settings)
         self.gates = Gates(len(slots), settings)
         self.sharpness_M = nn.Parameter(torch.full((len(slots),), 10.0))
@@ -40,8 +40,8 @@ class Graph(nn.Module):
         self.register_buffer("node_ND", torch.zeros(nodes, settings.width))
         self.register_buffer("here_NM", torch.zeros(nodes, len(slots), dtype=torch.bool))
         for m, slot in enumerate(slots):
-            width = min(slot.width, SKETCH)
-            self.register_buffer(f"sketch_{m}", torch.zeros(nodes, width, dtype=torch.half))
+            sketch_NW = torch.zeros(nodes, slot.width, dtype=torch.half)
+            self.register_buffer(f"sketch_{m}", sketch_NW)
 
     def fit(self, rows: Rows, edge_2P: Tensor, weight_P: Tensor) -> Tensor:
         """Make these rows the nodes, and give the graph of them: N x N, sparse, normalised
@@ -49,20 +49,24 @@ class Graph(nn.Module):
         self.get_buffer("here_NM").copy_(rows.present_EM)
         edges, weights = [edge_2P, edge_2P.flip(0)], [weight_P, weight_P]
         for m in range(len(self.slots)):
-            self.get_buffer(f"sketch_{m}").copy_(self._sketch(m, rows).half())
-            near_EK, cosine_EK = self._near(m, rows, hide_E=torch.ones(len(rows.present_EM)).bool())
+            self.get_buffer(f"sketch_{m}").copy_(normalize(rows.unit_EW[m], dim=-1).half())
+            near_EK, cosine_EK = self._near(
+                m, rows, hide_E=torch.ones(len(rows.present_EM)).bool()
+            )
             row_EK = torch.arange(len(near_EK))[:, None].expand_as(near_EK)
             alike = cosine_EK > 0
             edges.append(torch.stack([row_EK[alike], near_EK[alike]]))
             weights.append(cosine_EK[alike] / (self.neighbours * len(self.slots)))
         size = len(rows.present_EM)
         graph_NN = torch.sparse_coo_tensor(
-            torch.cat(edges, 1), torch.cat(weights), (size, size)
+            torch.cat(edges, 1), torch.cat(weights), (size, size), check_invariants=True
         ).coalesce()
         degree_N = torch.sparse.sum(graph_NN, dim=1).to_dense().clamp_min(1e-9).rsqrt()
         a_P, b_P = graph_NN.indices()
         even_P = graph_NN.values() * degree_N[a_P] * degree_N[b_P]
-        return torch.sparse_coo_tensor(graph_NN.indices(), even_P, (size, size)).coalesce()
+        return torch.sparse_coo_tensor(
+            graph_NN.indices(), even_P, (size, size), check_invariants=True
+        ).coalesce()
 
     def propagate(self, rows: Rows, graph_NN: Tensor) -> Tensor:
         """N x D: what the nodes come to, after so many layers as there are."""
@@ -94,22 +98,16 @@ class Graph(nn.Module):
 
     def _own(self, rows: Rows) -> Tensor:
         token_EMD = self.tokens(rows)
-        return (self.gates(token_EMD, rows)[:, :, None] * token_EMD).sum(dim=1)
-
-    def _sketch(self, m: int, rows: Rows) -> Tensor:
-        slot, unit_EW = self.slots[m], rows.unit_EW[m]
-        unit_EW = unit_EW - rows.present_EM[:, m, None] * self.tokens.get_buffer(f"mean_{m}")
-        if slot.width > SKETCH:
-            unit_EW = unit_EW @ projection(
-                f"graph/{slot.name}", slot.width, width=SKETCH, seed=0
-            )
-        return normalize(unit_EW, dim=-1)
+        gate_EM: Tensor = self.gates(token_EMD, rows)
+        own_ED: Tensor = (gate_EM[:, :, None] * token_EMD).sum(dim=1)
+        return own_ED
 
     def _near(self, m: int, rows: Rows, *, hide_E: Tensor | None) -> tuple[Tensor, Tensor]:
         """E x K, twice: the nearest nodes by one slot, and their cosines (far below any where
         there are not so many)."""
         with torch.no_grad():
-            cosine_EN = self._sketch(m, rows) @ self.get_buffer(f"sketch_{m}").float().T
+            unit_EW = normalize(rows.unit_EW[m], dim=-1)
+            cosine_EN = unit_EW @ self.get_buffer(f"sketch_{m}").float().T
             cosine_EN.masked_fill_(~self.get_buffer("here_NM")[:, m], -10.0)
             if hide_E is not None:
                 cosine_EN.masked_fill_((cosine_EN > ITSELF) & hide_E[:, None], -10.0)

@@ -20,6 +20,8 @@ from encoders.fusion_nets import (
     Cascade,
     Joint,
     NetSettings,
+    Reduce,
+    Rows,
     Sample,
     SlotSpec,
     Weighted,
@@ -37,11 +39,34 @@ _NETS = {
 }
 
 
+class FusionNet(nn.Module):
+    """Slots reduced, then fused by the net of a kind. `nodes`: items of a graph's training."""
+
+    def __init__(
+        self, slots: tuple[SlotSpec, ...], settings: NetSettings, *, nodes: int = 0
+    ) -> None:
+        super().__init__()
+        self.reduce = Reduce(slots, settings)
+        reduced = [
+            SlotSpec(slot.name, width, slot.encoder)
+            for slot, width in zip(slots, self.reduce.widths, strict=True)
+        ]
+        self.net: nn.Module
+        if settings.kind == "graph":
+            self.net = Graph(reduced, settings, nodes=nodes)
+        else:
+            self.net = _NETS[settings.kind](reduced, settings)
+
+    def forward(self, rows: Rows) -> Tensor:
+        fused_ED: Tensor = self.net(self.reduce(rows))
+        return fused_ED
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FusionModel:
     """Holds `Fusion` of `encoders/fusion_load.py`. Build it by `train` or `load`."""
 
-    module: nn.Module = field(repr=False)
+    module: FusionNet = field(repr=False)
     slots: tuple[SlotSpec, ...]
     net: NetSettings
     version: str
@@ -49,7 +74,7 @@ class FusionModel:
 
     @classmethod
     def of(
-        cls, module: nn.Module, *, slots: tuple[SlotSpec, ...], net: NetSettings
+        cls, module: FusionNet, *, slots: tuple[SlotSpec, ...], net: NetSettings
     ) -> "FusionModel":
         """A module that has learned, as a value."""
         module.eval().requires_grad_(False)
@@ -86,13 +111,6 @@ class FusionModel:
         return hashlib.sha256(data).hexdigest()
 
 
-def build(slots: tuple[SlotSpec, ...], net: NetSettings, *, nodes: int) -> nn.Module:
-    """A net of this kind that has learned nothing yet. `nodes`: items of a graph's training."""
-    if net.kind == "graph":
-        return Graph(slots, net, nodes=nodes)
-    return _NETS[net.kind](slots, net)
-
-
 def load(file: Path, sha256: str | None = None) -> FusionModel:
     """The model in this file. Nothing in it is executed. Raises SpecError where there is none,
     where it is not one of ours, or where its sha256 is another."""
@@ -114,10 +132,12 @@ def load(file: Path, sha256: str | None = None) -> FusionModel:
         raise SpecError(
             f"fusion {file}: format {said.get('format')!r}, expected {FORMAT!r}; train it anew"
         )
-    slots, net = msgspec.json.decode(said["fusion"], type=tuple[tuple[SlotSpec, ...], NetSettings])
+    slots, net = msgspec.json.decode(
+        said["fusion"], type=tuple[tuple[SlotSpec, ...], NetSettings]
+    )
     weights = load_bytes(data)
-    nodes = len(weights["node_ND"]) if "node_ND" in weights else 0
-    module = build(slots, net, nodes=nodes)
+    nodes = len(weights["net.node_ND"]) if "net.node_ND" in weights else 0
+    module = FusionNet(slots, net, nodes=nodes)
     module.load_state_dict(weights)
     return FusionModel.of(module, slots=slots, net=net)
 

@@ -43,6 +43,10 @@ class NetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     kind: Kind = "weighted"
     width: int = 128
     """width of the fused vector"""
+    components: int = 64
+    """principal components of a slot that are learned from"""
+    components_slots: dict[str, int] = {}
+    """the same for a slot by its name, where it differs"""
     hidden: int = 128
     """width of hidden layers"""
     layers: int = 1
@@ -51,6 +55,8 @@ class NetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """heads of attention"""
     neighbours: int = 20
     """of an item, by each slot (graph)"""
+    order: tuple[str, ...] = ()
+    """slots from coarse to fine (cascade); those not named come after"""
     dropout: float = 0.1
     """share of a token's features that is left out while training"""
 
@@ -94,7 +100,9 @@ def rows_of(columns: Sequence[SlotColumn], slots: Sequence[SlotSpec], *, rows: i
             fits = (column.name, column.vector_EW.shape[1], told)
             if fits != (slot.name, slot.width, slot.encoder or told):
                 continue
-            vector_EW = torch.where(column.present_E[:, None], column.vector_EW.float(), 0.0)
+            vector_EW = torch.where(
+                column.present_E[:, None], column.vector_EW.float(), 0.0
+            )
             here_E = column.present_E & (vector_EW != 0).any(dim=-1)
             unit_EW = torch.where(here_E[:, None], normalize(vector_EW, dim=-1), unit_EW)
             length_E = torch.where(here_E, vector_EW.norm(dim=-1), length_E)
@@ -107,34 +115,69 @@ def rows_of(columns: Sequence[SlotColumn], slots: Sequence[SlotSpec], *, rows: i
     return Rows(tuple(units), torch.stack(qualities, 1), torch.stack(presents, 1))
 
 
+class Reduce(nn.Module):
+    """Each slot centred and on its principal components, longest first, of length about one:
+    far fewer numbers to learn from than an image encoder gives, fitted once, then fixed."""
+
+    def __init__(self, slots: Sequence[SlotSpec], settings: NetSettings) -> None:
+        super().__init__()
+        self.widths = [
+            min(slot.width, settings.components_slots.get(slot.name, settings.components))
+            for slot in slots
+        ]
+        for m, (slot, width) in enumerate(zip(slots, self.widths, strict=True)):
+            self.register_buffer(f"mean_{m}", torch.zeros(slot.width))
+            self.register_buffer(f"basis_{m}", torch.eye(slot.width, width))
+
+    def fit(self, rows: Rows) -> None:
+        """Take means and components of these rows. A slot that none of them has, stays."""
+        for m, unit_EW in enumerate(rows.unit_EW):
+            here_EW = unit_EW[rows.present_EM[:, m]].double()
+            if not len(here_EW):
+                continue
+            mean_W = here_EW.mean(dim=0)
+            apart_EW = here_EW - mean_W
+            _, vector_WW = torch.linalg.eigh(apart_EW.T @ apart_EW)
+            basis_WR = vector_WW.flip(1)[:, : self.widths[m]]
+            # of a component and its opposite the one whose largest entry is positive
+            largest_R = basis_WR.gather(0, basis_WR.abs().argmax(dim=0, keepdim=True))
+            basis_WR = basis_WR * torch.sign(largest_R)
+            length = (apart_EW @ basis_WR).norm(dim=1).mean().clamp_min(1e-9)
+            self.get_buffer(f"mean_{m}").copy_(mean_W)
+            self.get_buffer(f"basis_{m}").copy_(basis_WR / length)
+
+    def forward(self, rows: Rows) -> Rows:
+        units = tuple(
+            torch.where(
+                rows.present_EM[:, m, None],
+                (unit_EW - self.get_buffer(f"mean_{m}")) @ self.get_buffer(f"basis_{m}"),
+                0.0,
+            )
+            for m, unit_EW in enumerate(rows.unit_EW)
+        )
+        return Rows(units, rows.quality_EM, rows.present_EM)
+
+
 class Tokens(nn.Module):
-    """Each slot centred by the training's mean and projected: E x M x D, unit length, zero
-    where absent. Begins as the seeded projection of `encoders/fusion.py`."""
+    """Each slot projected: E x M x D, unit length, zero where absent. Begins as the seeded
+    projection of `encoders/fusion.py`."""
 
     def __init__(self, slots: Sequence[SlotSpec], settings: NetSettings) -> None:
         super().__init__()
         self.maps = nn.ModuleList()
-        for m, slot in enumerate(slots):
+        for slot in slots:
             linear = nn.Linear(slot.width, settings.width)
             start_WD = projection(slot.name, slot.width, width=settings.width, seed=0)
             with torch.no_grad():
                 linear.weight.copy_(start_WD.T)
                 linear.bias.zero_()
             self.maps.append(linear)
-            self.register_buffer(f"mean_{m}", torch.zeros(slot.width))
         self.drop = nn.Dropout(settings.dropout)
-
-    def fit(self, rows: Rows) -> None:
-        """Take the means of these rows' slots."""
-        for m, unit_EW in enumerate(rows.unit_EW):
-            here_E = rows.present_EM[:, m]
-            if here_E.any():
-                self.get_buffer(f"mean_{m}").copy_(unit_EW[here_E].mean(dim=0))
 
     def forward(self, rows: Rows) -> Tensor:
         tokens = [
-            linear(self.drop(unit_EW - self.get_buffer(f"mean_{m}")))
-            for m, (linear, unit_EW) in enumerate(zip(self.maps, rows.unit_EW, strict=True))
+            linear(self.drop(unit_EW))
+            for linear, unit_EW in zip(self.maps, rows.unit_EW, strict=True)
         ]
         token_EMD = normalize(torch.stack(tokens, dim=1), dim=-1)
         return torch.where(rows.present_EM[:, :, None], token_EMD, 0.0)
@@ -147,7 +190,9 @@ class Gates(nn.Module):
         super().__init__()
         self.said = nn.Linear(settings.width, 1)
         self.known = nn.Sequential(
-            nn.Linear(2 * slots, settings.hidden), nn.GELU(), nn.Linear(settings.hidden, slots)
+            nn.Linear(2 * slots, settings.hidden),
+            nn.GELU(),
+            nn.Linear(settings.hidden, slots),
         )
         _begin_at_zero(self.said, self.known[-1])
 
@@ -227,19 +272,25 @@ class Joint(nn.Module):
         token_EMD = self.tokens(rows)
         summary_E1D = self.summary_D.expand(len(token_EMD), 1, -1)
         told_ELD = torch.cat([summary_E1D, token_EMD + self.kind_MD], dim=1)
-        absent_EL = torch.cat([rows.present_EM.new_zeros(len(token_EMD), 1), ~rows.present_EM], 1)
+        absent_EL = torch.cat(
+            [rows.present_EM.new_zeros(len(token_EMD), 1), ~rows.present_EM], 1
+        )
         seen_ED = self.attention(told_ELD, src_key_padding_mask=absent_EL)[:, 0]
         mean_ED = _weighed(token_EMD, self.gates(token_EMD, rows))
-        return mean_ED + self.out(seen_ED)
+        output_ED: Tensor = mean_ED + self.out(seen_ED)
+        return output_ED
 
 
 class Cascade(nn.Module):
     """Coarse by the first slot, then refined: each next one adds what it knows, as far as what
-    is there already lets it. The order is the slots'."""
+    is there already lets it. The order is `settings.order`, then the slots'."""
 
     def __init__(self, slots: Sequence[SlotSpec], settings: NetSettings) -> None:
         super().__init__()
         self.tokens = Tokens(slots, settings)
+        names = [slot.name for slot in slots]
+        first = [names.index(name) for name in settings.order if name in names]
+        self.order = first + [m for m in range(len(names)) if m not in first]
         self.gates = nn.ModuleList(nn.Linear(2 * settings.width + 1, 1) for _ in slots)
         self.refine = nn.ModuleList(
             nn.Sequential(
@@ -249,14 +300,17 @@ class Cascade(nn.Module):
             )
             for _ in slots
         )
-        _begin_at_zero(*self.gates, *(net[-1] for net in self.refine))
+        _begin_at_zero(*self.gates, *(list(net.children())[-1] for net in self.refine))
 
     def forward(self, rows: Rows) -> Tensor:
         token_EMD = self.tokens(rows)
         coarse_ED = torch.zeros_like(token_EMD[:, 0])
-        for m, (gate, refine) in enumerate(zip(self.gates, self.refine, strict=True)):
+        for m in self.order:
+            gate, refine = self.gates[m], self.refine[m]
             both_ED = torch.cat([normalize(coarse_ED, dim=-1), token_EMD[:, m]], dim=1)
-            open_E1 = 2 * torch.sigmoid(gate(torch.cat([both_ED, rows.quality_EM[:, m, None]], 1)))
+            open_E1 = 2 * torch.sigmoid(
+                gate(torch.cat([both_ED, rows.quality_EM[:, m, None]], 1))
+            )
             finer_ED = coarse_ED + open_E1 * (token_EMD[:, m] + refine(both_ED))
             coarse_ED = torch.where(rows.present_EM[:, m, None], finer_ED, coarse_ED)
         return coarse_ED

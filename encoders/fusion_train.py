@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from encoders.fusion import SlotColumn
 from encoders.fusion_graph import Graph
-from encoders.fusion_model import FusionModel, build
+from encoders.fusion_model import FusionModel, FusionNet
 from encoders.fusion_nets import Adversarial, NetSettings, Rows, SlotSpec, rows_of
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -116,26 +116,29 @@ def train(
     rows = rows_of(columns, slots, rows=items)
     with torch.random.fork_rng(devices=[]):  # nets begin, and drop features, by one seed
         torch.manual_seed(training.seed)
-        module = build(slots, net, nodes=items)
+        module = FusionNet(slots, net, nodes=items)
+        drop_M = torch.tensor(
+            [training.drop_slots.get(s.name, training.drop) for s in slots]
+        )
         if start is not None:
             _continue(module, start, slots=slots, net=net)
-        _learn(module, rows, pairs, training, progress or _silent)
+        else:
+            module.reduce.fit(rows)
+        rows = module.reduce(rows)
+        _learn(module.net, rows, _Draw(pairs, rows, drop_M, training), progress or _silent)
     return FusionModel.of(module, slots=slots, net=net)
 
 
-def _learn(
-    module: nn.Module, rows: Rows, pairs: Pairs, training: FusionTraining, progress: Progress
-) -> None:
-    module.tokens.fit(rows)  # type: ignore[union-attr, operator]
-    graph_NN = _graph(module, rows, pairs) if isinstance(module, Graph) else None
+def _learn(module: nn.Module, rows: Rows, draw: "_Draw", progress: Progress) -> None:
+    training = draw.training
+    graph_NN = _graph(module, rows, draw.pairs) if isinstance(module, Graph) else None
     optimizer = _optimizer(module, training)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_cosine(training.steps))
-    draw = _Draw(pairs, rows, training)
     module.train()
     for step in range(1, training.steps + 1):
-        loss = _loss(module, rows, draw, training, graph_NN)
+        loss = _loss(module, rows, draw, graph_NN)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 5.0)
         optimizer.step()
         schedule.step()
@@ -148,7 +151,10 @@ def _learn(
 class _Draw:
     """Batches of pairs and masks, by one seeded generator."""
 
-    def __init__(self, pairs: Pairs, rows: Rows, training: FusionTraining) -> None:
+    def __init__(
+        self, pairs: Pairs, rows: Rows, drop_M: Tensor, training: FusionTraining
+    ) -> None:
+        self.pairs, self.drop_M = pairs, drop_M
         self.left_P, self.right_P = (
             torch.from_numpy(np.asarray(side_P, np.int64))
             for side_P in (pairs.left_P, pairs.right_P)
@@ -163,22 +169,24 @@ class _Draw:
         if not bool((weight_P > 0).any()):
             raise ValueError("no pair of two items with slots: encode the items first")
         self.upto_P = weight_P.cumsum(0)
-        drawn_N = torch.zeros(items, dtype=torch.float64).index_add_(0, self.right_P, weight_P)
+        drawn_N = torch.zeros(items, dtype=torch.float64).index_add_(
+            0, self.right_P, weight_P
+        )
         # how likely an item is drawn as a candidate, against how much it ought to count
         self.log_q_N = (drawn_N / drawn_N.sum()).clamp_min(1e-12).log().float()
         self.batch, self.training = training.batch, training
         self.generator = torch.Generator().manual_seed(training.seed)
 
-    def pairs(self) -> tuple[Tensor, Tensor]:
+    def positives(self) -> tuple[Tensor, Tensor]:
         told_B = torch.rand(self.batch, generator=self.generator, dtype=torch.float64)
         at_B = torch.searchsorted(self.upto_P, told_B * self.upto_P[-1])
         at_B = at_B.clamp_max(len(self.left_P) - 1)
         return self.left_P[at_B], self.right_P[at_B]
 
-    def part(self, rows: Rows, drop_M: Tensor) -> Rows:
+    def part(self, rows: Rows) -> Rows:
         """The rows with some slots left out; each keeps one, where it had one."""
         chance_EM = torch.rand(rows.present_EM.shape, generator=self.generator)
-        kept_EM = rows.present_EM & (chance_EM >= drop_M)
+        kept_EM = rows.present_EM & (chance_EM >= self.drop_M)
         none_E = ~kept_EM.any(dim=1)
         luckiest_E = chance_EM.masked_fill(~rows.present_EM, -1.0).argmax(dim=1)
         kept_EM[none_E, luckiest_E[none_E]] = True
@@ -189,15 +197,14 @@ def _loss(
     module: nn.Module,
     rows: Rows,
     draw: _Draw,
-    training: FusionTraining,
     graph_NN: Tensor | None,
 ) -> Tensor:
-    left_B, right_B = draw.pairs()
+    training = draw.training
+    left_B, right_B = draw.positives()
     item_I, place_2B = torch.unique(torch.cat([left_B, right_B]), return_inverse=True)
     here = rows.at(item_I)
-    drop_M = _drops(module, training)
     fuse = _forward(module, rows, graph_NN, draw)
-    one, other = draw.part(here, drop_M), draw.part(here, drop_M)
+    one, other = draw.part(here), draw.part(here)
     one_ID, other_ID = fuse(one), fuse(other)
     place_B, target_B = place_2B[: len(left_B)], place_2B[len(left_B) :]
     loss = _softmax(
@@ -252,11 +259,6 @@ def _graph(module: Graph, rows: Rows, pairs: Pairs) -> Tensor:
     return module.fit(rows, edge_2P, weight_P)
 
 
-def _drops(module: nn.Module, training: FusionTraining) -> Tensor:
-    names = [slot.name for slot in module.slots]  # type: ignore[union-attr]
-    return torch.tensor([training.drop_slots.get(n, training.drop) for n in names])
-
-
 def _optimizer(module: nn.Module, training: FusionTraining) -> torch.optim.Optimizer:
     if training.optimizer == "sgd":
         return torch.optim.SGD(
@@ -278,7 +280,7 @@ def _warm_cosine(steps: int) -> Callable[[int], float]:
 
 
 def _continue(
-    module: nn.Module, start: FusionModel, *, slots: tuple[SlotSpec, ...], net: NetSettings
+    module: FusionNet, start: FusionModel, *, slots: tuple[SlotSpec, ...], net: NetSettings
 ) -> None:
     if (start.slots, start.net) != (slots, net):
         raise ValueError(
@@ -291,7 +293,11 @@ def _continue(
 
 def _nodes(model: FusionModel) -> set[str]:
     """What is a graph's own, by item: another set of items has another."""
-    return {n for n in model.weights() if n.startswith(("node_", "here_", "sketch_"))}
+    return {
+        n
+        for n in model.weights()
+        if n.startswith(("net.node_", "net.here_", "net.sketch_"))
+    }
 
 
 def _silent(step: int, loss: float) -> None:

@@ -7,8 +7,8 @@ from hashlib import sha256
 from msgspec.structs import replace
 from torch import Tensor
 
-from encoders.config import EncoderConfig
-from encoders.fusion import columns_of, fuse
+from encoders.fusion import columns_of
+from encoders.fusion_load import Fusion
 from schemas import DecodeError, Item, ItemVectors, Slot, encode
 from workers import metrics
 from workers.contents import Refusal, Topics, Withdrawn, item_of
@@ -30,19 +30,28 @@ class _Touched:
     caused_at_ms: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Slots by name, and whose vectors they are."""
+
+    vectors: Mapping[str, Tensor]
+    encoders: Mapping[str, str]
+
+
 def assemble(
     plan: Plan,
     vectors: Mapping[Key, Tensor],
     *,
     shelf: Shelf,
     topics: Topics,
-    config: EncoderConfig,
+    fusion: Fusion,
 ) -> list[Outbound]:
     """All that a batch writes. The shelf has the items as they are after it."""
     touched = _merged(plan.planned, vectors, shelf)
     drafts = [draft for planned in plan.planned for draft in drafts_of(planned, vectors)]
-    rows = [_fusible(t.vectors, shelf) for t in touched] + [d.slots for d in drafts]
-    fused = fuse_rows(rows, config)
+    rows = [_fusible(t.vectors, shelf) for t in touched]
+    rows += [_told(d.slots, shelf.encoders) for d in drafts]
+    fused = fuse_rows(rows, fusion)
     out = _items(touched, fused[: len(touched)], shelf, topics)
     for draft, vector in zip(drafts, fused[len(touched) :], strict=True):
         out += _signal(draft, vector, shelf, topics)
@@ -54,22 +63,21 @@ def fused_again(
     *,
     shelf: Shelf,
     topics: Topics,
-    config: EncoderConfig,
+    fusion: Fusion,
 ) -> list[Outbound]:
     """Items that were fused into another space than today's, by the slots that they have."""
-    fused = fuse_rows([_fusible(vectors, shelf) for _, vectors in items], config)
+    fused = fuse_rows([_fusible(vectors, shelf) for _, vectors in items], fusion)
     touched = [_Touched(number, vectors, None) for number, vectors in items]
     return _items(touched, fused, shelf, topics)
 
 
-def fuse_rows(
-    rows: Sequence[Mapping[str, Tensor]], config: EncoderConfig
-) -> list[bytes | None]:
+def fuse_rows(rows: Sequence[_Row], fusion: Fusion) -> list[bytes | None]:
     """Each row's slots as one vector; None for a row without any."""
     if not rows:
         return []
     with metrics.stage("fuse"):
-        fused = fuse(columns_of(rows), rows=len(rows), config=config)
+        columns = columns_of([row.vectors for row in rows], [row.encoders for row in rows])
+        fused = fusion.fuse(columns, rows=len(rows))
     pairs = zip(fused.vector_ED, fused.present_E.tolist(), strict=True)
     return [wire(vector) if present else None for vector, present in pairs]
 
@@ -150,10 +158,16 @@ def _merged(
     return list(touched.values())
 
 
-def _fusible(vectors: ItemVectors, shelf: Shelf) -> dict[str, Tensor]:
-    if vectors.withdrawn:
-        return {}
-    return {name: tensor(slot.vector) for name, slot in shelf.fusible(vectors).items()}
+def _fusible(vectors: ItemVectors, shelf: Shelf) -> _Row:
+    slots = {} if vectors.withdrawn else shelf.fusible(vectors)
+    return _Row(
+        {name: tensor(slot.vector) for name, slot in slots.items()},
+        {name: slot.encoder for name, slot in slots.items()},
+    )
+
+
+def _told(slots: Mapping[str, Tensor], encoders: Mapping[str, str]) -> _Row:
+    return _Row(slots, {name: encoders[name] for name in slots if name in encoders})
 
 
 def _items(

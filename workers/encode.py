@@ -126,7 +126,7 @@ def merge(worker: Worker) -> None:
                 done.vectors.result(),
                 shelf=worker.shelf,
                 topics=worker.topics,
-                config=worker.config,
+                fusion=worker.fusion,
             )
     elif done is None and worker.preparing is None and worker.outdated:
         fuse_again(worker)
@@ -157,7 +157,7 @@ def fuse_again(worker: Worker) -> None:
         return
     log.info("fused_again", items=len(items), version=worker.shelf.version)
     outbound = fused_again(
-        items, shelf=worker.shelf, topics=worker.topics, config=worker.config
+        items, shelf=worker.shelf, topics=worker.topics, fusion=worker.fusion
     )
     nothing: Future[dict[Key, Tensor]] = Future()
     nothing.set_result({})

@@ -7,7 +7,7 @@ from importlib.metadata import version as package
 import structlog
 import torch
 
-from encoders.fusion import fusion_version
+from encoders.fusion_load import load_fusion
 from encoders.labels import open_labeller
 from encoders.load import load_encoders, warm_up
 from encoders.preparation import prepare_version
@@ -37,6 +37,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
     try:
         encoders = load_encoders(config.encoders, open_endpoint=open_endpoint)
         labeller = open_labeller(config.encoders, encoders)
+        fusion = load_fusion(config.encoders)
     except SpecError as error:
         raise FatalError(str(error)) from error
     for encoder in encoders.values():
@@ -46,7 +47,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
     health.set("encoders", ok=True)
     names = {modality: encoder.name for modality, encoder in encoders.items()}
     prepared = {modality: prepare_version(modality, config.prepare) for modality in names}
-    version = fusion_version(config.encoders)
+    version = fusion.version
     log.info("encoders_loaded", version=version, **names)
     metrics.info(encoder=version, version=package("streamrec"), torch=torch.__version__)
     source = KafkaSource(
@@ -77,7 +78,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
         preparer=preparer,
         model=model,
         topics=topics,
-        config=config.encoders,
+        fusion=fusion,
         batch=config.encode.batch,
         batch_wait_s=config.encode.batch_wait_s,
         health=health,

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from encoders.fusion import fusion_version
+from encoders.fusion_load import load_fusion
+from encoders.specs import SpecError
 from ranking.catalogue import Catalogue
 from workers import metrics
 from workers.config import Config, topic
@@ -17,7 +18,7 @@ from workers.lists import RANKER, Lists
 from workers.measured import MeasuredSink, MeasuredStore
 from workers.member import Worker
 from workers.models import Models
-from workers.ports import Partition, Restarted, TransientError
+from workers.ports import FatalError, Partition, Restarted, TransientError
 from workers.routed import RoutedTable
 from workers.stores import open_item_index, open_user_store
 from workers.topics import topic_ids
@@ -32,7 +33,10 @@ def assemble(
 ) -> Worker:
     """A recommend worker with all doors open; `stack` closes them in the right order."""
     kafka, width = config.kafka, config.encoders.width
-    encoder, law = fusion_version(config.encoders), config.law.law()
+    try:
+        encoder, law = load_fusion(config.encoders).version, config.law.law()
+    except SpecError as error:
+        raise FatalError(str(error)) from error
     events = topic(kafka, "events")
     users = Users(
         store=MeasuredStore(open_user_store(config, width=width)),

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from encoders.config import EncoderConfig
+from encoders.fusion_load import Fusion
 from workers.contents import Topics
 from workers.health import Health
 from workers.model import Key, Model
@@ -63,7 +63,7 @@ class Worker:
     preparer: Preparer
     model: Model
     topics: Topics
-    config: EncoderConfig
+    fusion: Fusion
     batch: int
     batch_wait_s: float
     health: Health = field(default_factory=Health)

@@ -21,6 +21,7 @@ from torch import Tensor
 from encoders.config import EncoderConfig
 from encoders.encoder import Encoder
 from encoders.fusion import fusion_version
+from encoders.fusion_load import load_fusion
 from encoders.labels import open_labeller
 from encoders.preparation import PrepareConfig, prepare_version
 from schemas import ItemVectors, Signal, decode, encode
@@ -127,7 +128,7 @@ class Workshop:
                 preparer=preparer,
                 model=model,
                 topics=TOPICS,
-                config=self.config,
+                fusion=load_fusion(self.config),
                 batch=batch,
                 batch_wait_s=0.0,
             )
