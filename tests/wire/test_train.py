@@ -91,13 +91,12 @@ def test_a_model_is_learned_published_and_reloaded_and_rolled_back_under_load(ho
 
         flow(house, reader, sent, until=lambda: len(published()) >= 2)
         assert reader.slates[0].versions["model"] == MODEL
-        before = models(house)
-        assert published() <= {card["version"] for card in before}
-        assert all(
-            (house.folder / "models").samefile(Path(c["uri"][7:]).parent) for c in before
-        )
+        before = cards(house).history("ranker")
+        assert published() <= {card.version for card in before}
+        files = [path_of(card) for card in before]
+        assert all(file and file.parent == house.folder / "models" for file in files)
 
-        wanted = before[0]["version"]
+        wanted = before[0].version
         assert wanted in rec(house, "models", "rollback", wanted)
         flow(house, reader, sent, until=lambda: newest() == wanted)
         at, number = len(reader.slates), len(sent)
