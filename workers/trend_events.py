@@ -17,7 +17,7 @@ def decoded(records: Sequence[Record], config: Config, law: Law) -> list[TrendEv
     accepted, refused = decode_events(
         records, width=config.encoders.width, config=config.recommend
     )
-    metrics.events("other", "refused", len(refused))
+    metrics.events("interaction", "refused", len(refused))
     found = [trend_event(a, law) for a in accepted]
     events = [event for event in found if event is not None]
     metrics.events("interaction", "accepted", len(events))
