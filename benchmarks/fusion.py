@@ -58,7 +58,9 @@ KINDS: tuple[Kind, ...] = ("weighted", "joint", "cascade", "sample", "graph", "a
 # tuned on the history's last 10,000 events: how much the event before counts against the newest
 DECAYS = {"text": 0.95, "image": 0.8, "year": 0.8, "cf": 0.9, "fused": 0.8}
 # posters and titles are few and say much at random: more components learn that by heart
-NET = NetSettings(components_slots={"image": 16, "text": 32})
+NET = NetSettings(
+    components_slots={"image": 16, "text": 32}, order=("text", "year", "image", "cf")
+)
 TRAINING = FusionTraining(
     steps=120,
     batch=256,
@@ -168,6 +170,7 @@ def table(
         rows += fused_rows(f"{kind}, untrained", world, singles, figures,
             [lambda columns, n, c=config: fuse(columns, rows=n, config=c)] * (len(world.folds) + 1))  # fmt: skip
     for kind in kinds:
+        print(f"{kind} ...", flush=True)
         models = [learned(world.history, world.columns, kind)]
         models += [learned(known, columns, kind) for known, columns, _ in world.folds]
         calls = [lambda columns, n, m=m: m.fuse(columns, rows=n) for m in models]

@@ -205,7 +205,7 @@ class Together:
         target_P = cosine_NN[left_P, right_P]
         # of equals each is in the middle: who gives many items one vector gains nothing
         below_P, upto_P = (
-            torch.searchsorted(ordered_NN[left_P], target_P[:, None], right=right)[:, 0]
+            torch.searchsorted(ordered_NN, cosine_NN, right=right)[left_P, right_P]
             for right in (False, True)
         )
         rank_P = (cosine_NN.shape[1] - 0.5 * (below_P + upto_P + 1)).double().numpy()

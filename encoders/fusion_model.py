@@ -104,7 +104,8 @@ class FusionModel:
         """Write the model to this file; gives its sha256. Equal models give equal bytes."""
         from safetensors.torch import save
 
-        said = {"format": FORMAT, "fusion": _told(self.slots, self.net)}
+        # one entry: the library writes several in whatever order
+        said = {FORMAT: _told(self.slots, self.net)}
         weights = {name: tensor.contiguous() for name, tensor in self.weights().items()}
         data = save(weights, metadata=said)
         file.write_bytes(data)
@@ -128,12 +129,12 @@ def load(file: Path, sha256: str | None = None) -> FusionModel:
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
         raise SpecError(f"fusion {file}: sha256 {found[:12]}…, expected {sha256[:12]}…")
-    if said.get("format") != FORMAT:
+    if FORMAT not in said:
         raise SpecError(
-            f"fusion {file}: format {said.get('format')!r}, expected {FORMAT!r}; train it anew"
+            f"fusion {file}: its metadata are {sorted(said)}, expected {FORMAT}; train it anew"
         )
     slots, net = msgspec.json.decode(
-        said["fusion"], type=tuple[tuple[SlotSpec, ...], NetSettings]
+        said[FORMAT], type=tuple[tuple[SlotSpec, ...], NetSettings]
     )
     weights = load_bytes(data)
     nodes = len(weights["net.node_ND"]) if "net.node_ND" in weights else 0
