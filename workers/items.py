@@ -20,6 +20,7 @@ from schemas import DecodeError, ItemVectors, decode, decode_item, refused
 from workers import metrics
 from workers.decode import check_key
 from workers.ports import NEVER_MS, IndexedItem, ItemIndex, Record, Table
+from workers.spaces import Spaces
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,7 @@ class Items:
     law: Law
     arrived: dict[int, tuple[NDArray[np.float32], Sketches]] = field(default_factory=dict)
     other_versions: set[str] = field(default_factory=set)
+    spaces: Spaces | None = None  # where another space may be rolled out beside this one
 
     def catch_up(self, *, keep_on: Callable[[], bool]) -> None:
         """Read up to the end that the tables had at start; ends early when told to stop."""
@@ -60,6 +62,15 @@ class Items:
                         max(0.0, now_ms - int(caused_at)) / 1000
                     )
         return len(records)
+
+    def switch(self) -> bool:
+        """Move over to the space that is rolled out, once it is complete (spaces.py)."""
+        if self.spaces is None or self.table.behind() or not self.spaces.complete():
+            return False
+        waiting, before = self.spaces.switch(), self.arrived
+        self.encoder = self.spaces.encoder
+        self.arrived = {n: (v, before.get(n, (v, {}))[1]) for n, v in waiting.items()}
+        return True
 
     def apply(self, records: Sequence[Record]) -> None:
         """Fold records of both topics into catalogue and index, in order."""
@@ -112,9 +123,12 @@ class Items:
                 "item-vectors", record.value, record.header("content-type")
             )
             check_key(record, "item_id", found.item_id)
+            found = self.spaces.seen(name, found) if self.spaces else found
             if (fused := self._checked(found)) is not None:
                 self.arrived[name] = (fused, _sketches(found))
                 return
+        elif self.spaces:
+            self.spaces.gone(name)
         self.arrived.pop(name, None)
         self.index.remove([name])
 

@@ -73,7 +73,11 @@ def begin(worker: Worker) -> None:
 
 
 def reload(worker: Worker) -> None:
-    """A model that became ready comes into force: lists made from here on name it."""
+    """What became ready comes into force: a model, which lists made from here on name, and a
+    space of item vectors, in which everybody's interest is made anew."""
+    if worker.items.switch():
+        for held in worker.users.held.values():
+            held.interest_at = -1
     if worker.models is not None and (model := worker.models.take()) is not None:
         worker.lists.model = model.version
 
