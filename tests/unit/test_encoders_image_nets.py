@@ -52,9 +52,7 @@ def load(folder, precision: str = "float32"):
     ("precision", "tolerance"), [("float32", 1e-4), ("bfloat16", 3e-2)]
 )
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
-def test_features_are_those_before_the_last_layer(
-    tmp_path, case, precision, tolerance
-):
+def test_features_are_those_before_the_last_layer(tmp_path, case, precision, tolerance):
     architecture, last, width = case
     model = saved(architecture, tmp_path, in_metadata=architecture == "resnet18")
     setattr(model, last, torch.nn.Identity())
