@@ -18,13 +18,14 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -46,12 +47,14 @@ from benchmarks.fusion_data import (  # noqa: E402
     without,
 )
 from encoders.config import EncoderConfig  # noqa: E402
-from encoders.fusion import Fused, SlotColumn, fuse  # noqa: E402
+from encoders.fusion import Fused, SlotColumn  # noqa: E402
+from encoders.fusion_load import Projected  # noqa: E402
 from encoders.fusion_model import FusionModel  # noqa: E402
 from encoders.fusion_nets import Kind, NetSettings  # noqa: E402
 from encoders.fusion_train import FusionTraining, co_visited, train  # noqa: E402
 from workers import movielens  # noqa: E402
 
+Fuse = Callable[..., Fused]
 QUESTION = "Which fusion is best, and what is each modality worth?"
 SLOTS = ("text", "image", "year", "cf")
 KINDS: tuple[Kind, ...] = ("weighted", "joint", "cascade", "sample", "graph", "adversarial")
@@ -107,6 +110,12 @@ def main() -> None:
     said = options.parse_args()
     began = time.perf_counter()
     world = world_of(said)
+    for word in (
+        said.posters,
+        said.cache,
+        said.data,
+    ):  # a result names no machine's folders
+        sys.argv[:] = ["FOLDER" if arg == str(word) else arg for arg in sys.argv]
     rows, figures = table(world, said.kinds.split(","))
     report.write(
         "fusion" if said.stretch == "test" else "fusion-tuning",
@@ -164,17 +173,17 @@ def table(
         singles[name] = outcome(
             world, only(world.columns, name), spaces, decay=DECAYS[name]
         )
-        rows.append(row(f"{name} alone", "", singles[name], None, None, figures))
+        rows.append(row(f"{name} alone", "", singles[name], figures=figures))
+    shared = {"world": world, "singles": singles, "figures": figures}
     for kind in ("concatenation", "weighted"):
-        config = EncoderConfig(fusion=kind)
-        rows += fused_rows(f"{kind}, untrained", world, singles, figures,
-            [lambda columns, n, c=config: fuse(columns, rows=n, config=c)] * (len(world.folds) + 1))  # fmt: skip
+        projected = Projected(EncoderConfig(fusion=kind))
+        calls: list[Fuse] = [projected.fuse] * (len(world.folds) + 1)
+        rows += fused_rows(f"{kind}, untrained", calls=calls, **shared)
     for kind in kinds:
         print(f"{kind} ...", flush=True)
         models = [learned(world.history, world.columns, kind)]
         models += [learned(known, columns, kind) for known, columns, _ in world.folds]
-        calls = [lambda columns, n, m=m: m.fuse(columns, rows=n) for m in models]
-        rows += fused_rows(kind, world, singles, figures, calls)
+        rows += fused_rows(kind, calls=[model.fuse for model in models], **shared)
     return rows, figures
 
 
@@ -185,27 +194,36 @@ def learned(log: Log, columns: Sequence[SlotColumn], kind: str) -> FusionModel:
         columns,
         co_visited(log.user_E, log.item_E, reach=5),
         items=len(columns[0].present_E),
-        net=_replaced(NET, kind=kind),
-        training=_replaced(TRAINING, learning_rate=rate),
+        net=replace(NET, kind=kind),
+        training=replace(TRAINING, learning_rate=rate),
     )
 
 
-def fused_rows(name, world, singles, figures, calls):  # type: ignore[no-untyped-def]
-    """The whole fusion, and it without each slot."""
+def fused_rows(
+    name: str,
+    *,
+    world: World,
+    singles: Mapping[str, Outcome],
+    figures: dict[str, object],
+    calls: Sequence[Fuse],
+) -> list[dict[str, object]]:
+    """The whole fusion, and it without each slot. `calls`: for the whole history, and for
+    each fold."""
 
     def measured(*gone: str) -> Outcome:
         first, *others = calls
-        whole = _space(first(without(world.columns, *gone), world.items))
+        whole = _space(first(without(world.columns, *gone), rows=world.items))
         spaces = [
-            _space(call(without(columns, *gone), world.items))
+            _space(call(without(columns, *gone), rows=world.items))
             for call, (_, columns, _) in zip(others, world.folds, strict=True)
         ]
         return outcome(world, whole, spaces, decay=DECAYS["fused"])
 
     whole = measured()
-    rows = [row(name, "", whole, singles, None, figures)]
-    for slot in SLOTS:
-        rows.append(row(name, slot, measured(slot), None, whole, figures))
+    rows = [row(name, "", whole, singles=singles, figures=figures)]
+    rows += [
+        row(name, slot, measured(slot), whole=whole, figures=figures) for slot in SLOTS
+    ]
     return rows
 
 
@@ -222,9 +240,10 @@ def row(
     name: str,
     gone: str,
     ours: Outcome,
-    singles: Mapping[str, Outcome] | None,
-    whole: Outcome | None,
+    *,
     figures: dict[str, object],
+    singles: Mapping[str, Outcome] | None = None,
+    whole: Outcome | None = None,
 ) -> dict[str, object]:
     """A line of the table, and the same unrounded into `figures`."""
     parts, told = {"hit": ours.hit, "recall": ours.recall, "new": _sliced(ours.recall)}, {}
@@ -295,12 +314,6 @@ def _difference(told: tuple[float, float, float] | None, word: str) -> str:
     if told is None:
         return ""
     return f"{word} {told[0]:+.4f} [{told[1]:+.4f}, {told[2]:+.4f}]"
-
-
-def _replaced(struct, **changes):  # type: ignore[no-untyped-def]
-    import msgspec
-
-    return msgspec.structs.replace(struct, **changes)
 
 
 if __name__ == "__main__":
