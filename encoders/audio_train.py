@@ -86,7 +86,7 @@ def train_audio(
             crops = [augment(c, generator) for c in crops] if augment else crops
             loss = cross_entropy(_logits(model(*together(crops)), head_LD), wanted_E[rows])
             learner.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             learner.step()
             losses.append(float(loss.detach()))
         if on_epoch:

@@ -28,7 +28,10 @@ InteractionKind = Literal[
 class MediaRef(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Content by reference (`uri`, `sha256`) or inline (`data`). `kind`: see MEDIA_KINDS; it
     and the hash are checked where the content is read, so that one bad reference is set
-    aside alone and not with its item."""
+    aside alone and not with its item. What the bytes are is seen in them: video is MP4, MOV,
+    WebM, Matroska or AVI; sensor is text/csv (a header line; a first column named time is
+    times), application/json ([[...], ...] or {"channels": {...}, "rate_hz": ...}) or
+    application/x-npy (channels x time)."""
 
     kind: Short
     uri: Uri = ""
