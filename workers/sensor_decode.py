@@ -61,7 +61,7 @@ def decode_sensor(data: bytes, limits: MediaLimits, field: str) -> SensorContent
     values_CT = np.where(np.isfinite(read.values_CT), read.values_CT, np.nan)
     limit = np.finfo(np.float32).max / 4
     values_CT = values_CT.clip(-limit, limit).astype(np.float32)
-    told_C: NDArray[np.bool_] = np.isfinite(values_CT).any(axis=1)
+    told_C = np.asarray(np.isfinite(values_CT).any(axis=1))
     if not told_C.any():
         raise refuse.of("empty", "no reading in it is a number; send at least one")
     names = tuple(read.names[channel] for channel in np.flatnonzero(told_C))
