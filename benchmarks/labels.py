@@ -128,9 +128,11 @@ def prepared(
         [all(c[n] is not None for c in contents.values()) for n in range(len(listed))]
     )
     vectors = [
-        {slot: encoded(encoders[slot], of_slot, NOISE[slot] if noisy else None, generator)
+        {slot: encoded(encoders[slot], [c if k else None for c, k in zip(of_slot, kept, strict=True)],
+                       NOISE[slot] if noisy else None, generator)
          for slot, of_slot in contents.items()}
-        for noisy in (False, *[True] * (1 + COPIES))
+        for noisy, kept in ((False, [True] * len(listed)), (True, test_N.tolist()),
+                            *[(True, (~test_N).tolist())] * COPIES)
     ]  # fmt: skip
     genres = [film.genres for film in listed]
     return Films(genres, has_N, test_N, vectors[0], vectors[1], vectors[2:])

@@ -3,9 +3,8 @@
 Shapes:  N = items (rows),  W = a slot's width,  L = labels
 """
 
-import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +17,18 @@ from torch.nn.functional import normalize
 
 from encoders.labels import LabelHead
 
-_TEMPERATURES = torch.logspace(-1.0, 1.0, 201, dtype=torch.float64)
+_TEMPERATURES = torch.logspace(-0.301, 1.0, 131, dtype=torch.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitSettings:
-    """`least`: a label that fewer items have is not learned. `held_out`: the share of items that
-    the number of steps and the temperature are chosen on: `steps` at most, and no more than
-    `patience` without getting better there. `heaviest`: a rare label's weight, at most."""
+    """`least`: a label that fewer items have is not learned. `folds`: into so many parts the
+    items are cut, each asked in turn, for the number of steps and the temperature. `heaviest`:
+    a rare label's weight, at most."""
 
     least: int = 10
-    held_out: float = 0.2
-    steps: int = 400
-    patience: int = 40
+    folds: int = 5
+    steps: int = 200
     rate: float = 0.05
     decay: float = 3e-4
     heaviest: float = 20.0
@@ -48,7 +46,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A head and how sure it is: cross-entropy on the held-out items, before and after the
+    """A head and how sure it is: cross-entropy on items held out in turn, with and without the
     temperature, and of a guess that only knows how common each label is."""
 
     head: LabelHead
@@ -87,8 +85,8 @@ def fit_head(
     rows: Rows, *, slot: str, encoder: str, generator: Generator, settings: FitSettings
 ) -> Fit:
     """A head by AdamW on the cross-entropy of each label, rare labels weighted up, their logits
-    put right again afterwards (King and Zeng 2001); the step with the least held-out loss is
-    kept, and one temperature fitted there (Guo 2017)."""
+    put right again afterwards (King and Zeng 2001). How many steps, and one temperature (Guo
+    2017), are chosen by cross-validation; then all items train."""
     labels = common_labels(rows, least=settings.least)
     if not labels:
         raise ValueError(
@@ -96,27 +94,23 @@ def fit_head(
             "smaller `least`"
         )
     target_NL = targets(rows.labels, labels)
-    held_N = _held_out(rows.item_N, settings.held_out, generator)
     unit_NW = normalize(rows.vector_NW.float(), dim=-1)
-    weight_WL, bias_L = _train(unit_NW, target_NL, held_N, settings)
-    logit_NL = unit_NW[held_N] @ weight_WL + bias_L
-    temperature = fit_temperature(logit_NL, target_NL[held_N])
-    prior_L = target_NL[~held_N].mean(dim=0).clamp(1e-4, 1 - 1e-4)
-    head = LabelHead(labels, slot, encoder, weight_WL, bias_L, temperature)
+    steps, held_NL = _cross_validated(unit_NW, target_NL, rows.item_N, generator, settings)
+    temperature = fit_temperature(held_NL, target_NL)
+    weight_WL, bias_L = list(_train(unit_NW, target_NL, settings, steps=steps))[-1]
+    prior_L = target_NL.mean(dim=0).clamp(1e-4, 1 - 1e-4)
     return Fit(
-        head=head,
+        head=LabelHead(labels, slot, encoder, weight_WL, bias_L, temperature),
         items=len(rows.item_N.unique()),
-        loss=float(cross_entropy(logit_NL / temperature, target_NL[held_N])),
-        loss_uncalibrated=float(cross_entropy(logit_NL, target_NL[held_N])),
-        loss_of_prior=float(
-            cross_entropy(prior_L.logit().expand_as(logit_NL), target_NL[held_N])
-        ),
+        loss=float(cross_entropy(held_NL / temperature, target_NL)),
+        loss_uncalibrated=float(cross_entropy(held_NL, target_NL)),
+        loss_of_prior=float(cross_entropy(prior_L.logit().expand_as(held_NL), target_NL)),
     )
 
 
 def fit_temperature(logit_NL: Tensor, target_NL: Tensor) -> float:
-    """The one number that logits are divided by for the least cross-entropy (Guo 2017), of 201
-    between 0.1 and 10."""
+    """The one number that logits are divided by for the least cross-entropy (Guo 2017), of 131
+    between 0.5 and 10: few items are no reason to be much surer than the head was."""
     losses = [
         float(cross_entropy(logit_NL.double() / t, target_NL.double()))
         for t in _TEMPERATURES
@@ -146,46 +140,51 @@ def targets(labels: Sequence[Collection[str]], names: Sequence[str]) -> Tensor:
     return target_NL
 
 
-def _held_out(item_N: Tensor, share: float, generator: Generator) -> Tensor:
-    """Whole items, at least one on either side."""
-    items = item_N.unique()
-    count = min(max(1, round(share * len(items))), len(items) - 1)
-    chosen = items[torch.randperm(len(items), generator=generator)[:count]]
-    return torch.isin(item_N, chosen)
+def _cross_validated(
+    unit_NW: Tensor,
+    target_NL: Tensor,
+    item_N: Tensor,
+    generator: Generator,
+    settings: FitSettings,
+) -> tuple[int, Tensor]:
+    """The number of steps with the least cross-entropy on items held out in turn, and the logits
+    of all rows then, each by a head that has not seen its item."""
+    items, of_N = item_N.unique(return_inverse=True)
+    fold_N = (torch.randperm(len(items), generator=generator) % settings.folds)[of_N]
+    logit_SNL = torch.zeros(settings.steps, *target_NL.shape)
+    for fold in range(min(settings.folds, len(items))):
+        held_N = fold_N == fold
+        trained = _train(
+            unit_NW[~held_N], target_NL[~held_N], settings, steps=settings.steps
+        )
+        for step, (weight_WL, bias_L) in enumerate(trained):
+            logit_SNL[step, held_N] = unit_NW[held_N] @ weight_WL + bias_L
+    losses = [float(cross_entropy(logit_NL, target_NL)) for logit_NL in logit_SNL]
+    best = losses.index(min(losses))
+    return best + 1, logit_SNL[best]
 
 
 def _train(
-    unit_NW: Tensor, target_NL: Tensor, held_N: Tensor, settings: FitSettings
-) -> tuple[Tensor, Tensor]:
-    """Weights and biases for unit vectors. The whole training set is one batch: it is small, and
-    so nothing depends on an order."""
-    x_NW, y_NL = unit_NW[~held_N], target_NL[~held_N]
-    mean_W, spread_W = x_NW.mean(dim=0), x_NW.std(dim=0, correction=0).clamp(min=1e-4)
-    z_NW = (x_NW - mean_W) / spread_W / math.sqrt(x_NW.shape[1])
-    with_L = y_NL.sum(dim=0)
-    heavier_L = ((len(y_NL) - with_L) / with_L.clamp(min=1)).clamp(1.0, settings.heaviest)
-    weight_WL = torch.zeros(x_NW.shape[1], y_NL.shape[1], requires_grad=True)
-    bias_L = torch.zeros(y_NL.shape[1], requires_grad=True)
+    unit_NW: Tensor, target_NL: Tensor, settings: FitSettings, *, steps: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Weights and biases for unit vectors after each step. The whole training set is one batch:
+    it is small, and so nothing depends on an order."""
+    mean_W = unit_NW.mean(dim=0)
+    # One scale for all: each by its own would make much of words that one item alone has.
+    spread = (unit_NW - mean_W).square().sum(dim=1).mean().sqrt().clamp(min=1e-6)
+    z_NW = (unit_NW - mean_W) / spread
+    with_L = target_NL.sum(dim=0)
+    without_L = len(target_NL) - with_L
+    heavier_L = (without_L / with_L.clamp(min=1)).clamp(1.0, settings.heaviest)
+    weight_WL = torch.zeros(len(mean_W), len(with_L), requires_grad=True)
+    bias_L = torch.zeros(len(with_L), requires_grad=True)
     optimiser = torch.optim.AdamW(
         [weight_WL, bias_L], lr=settings.rate, weight_decay=settings.decay / settings.rate
     )
-    held_z = (unit_NW[held_N] - mean_W) / spread_W / math.sqrt(x_NW.shape[1])
-    best = math.inf
-    kept = (weight_WL.detach().clone(), bias_L.detach().clone())
-    since_best = 0
-    for _ in range(settings.steps):
+    for _ in range(steps):
         optimiser.zero_grad()
-        loss = cross_entropy(z_NW @ weight_WL + bias_L, y_NL, pos_weight=heavier_L)
+        loss = cross_entropy(z_NW @ weight_WL + bias_L, target_NL, pos_weight=heavier_L)
         loss.backward()
         optimiser.step()
-        with torch.no_grad():
-            logit_NL = held_z @ weight_WL + bias_L - heavier_L.log()
-            held_loss = float(cross_entropy(logit_NL, target_NL[held_N]))
-            since_best += 1
-            if held_loss < best:
-                since_best = 0
-                best, kept = held_loss, (weight_WL.clone(), bias_L - heavier_L.log())
-        if since_best >= settings.patience:
-            break
-    scaled_WL = kept[0] / spread_W[:, None] / math.sqrt(x_NW.shape[1])
-    return scaled_WL.detach(), (kept[1] - mean_W @ scaled_WL).detach()
+        scaled_WL = weight_WL.detach() / spread
+        yield scaled_WL, bias_L.detach() - heavier_L.log() - mean_W @ scaled_WL

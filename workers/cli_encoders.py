@@ -30,28 +30,37 @@ def list_encoders(
 
 @encoders.command("fit")
 def fit(
-    method: Annotated[str, typer.Argument(help="tf-idf or word2vec.")],
+    method: Annotated[str, typer.Argument(help="tf-idf, word2vec or labels.")],
     items: Annotated[
         Path, typer.Option(help="Items as JSON lines, as `rec produce` takes.")
     ],
-    out: Annotated[Path, typer.Option(help="The folder for model.safetensors.")],
+    out: Annotated[Path, typer.Option(help="The folder for what is fitted.")],
     width: Annotated[
         int,
         typer.Option(help="Of the vectors; 0: 2,048 words for tf-idf, 64 for word2vec."),
     ] = 0,
     epochs: Annotated[int, typer.Option(help="Of word2vec, over the catalogue.")] = 40,
     seed: Annotated[
-        int, typer.Option(help="Of word2vec; the same gives the same file.")
+        int, typer.Option(help="Of word2vec and labels; the same gives the same file.")
+    ] = 0,
+    copies: Annotated[
+        int, typer.Option(help="Of labels: copies of each text with some words left out.")
     ] = 0,
     json: Annotated[
         bool, typer.Option("--json", help="One JSON value, for programs.")
     ] = False,
 ) -> None:
-    """Fit a text encoder on a catalogue, and say the spec that names it.
+    """Fit a text encoder or label heads on a catalogue, and say the spec that names it.
 
     Texts are made and cleaned of items as `rec worker encode` does. Lines of other records are
-    passed over.
+    passed over. labels: learns the categories of items that have some from their other texts and
+    pictures, through the encoders that are configured, for items that have none.
     """
+    if method == "labels":
+        from workers.encoders_labels import LabelFit, fit_label_heads
+
+        asked = LabelFit(items=items, out=out, copies=copies, seed=seed, as_json=json)
+        raise typer.Exit(fit_label_heads(asked))
     from workers.encoders_fit import Fit, fit_encoder
 
     wanted = Fit(

@@ -69,8 +69,14 @@ def fit_encoder(wanted: Fit) -> int:
 
 
 def texts_of(items: Path, config: Config) -> Iterator[str]:
-    """What each item of the lines says of itself, cleaned. Raises CommandError that names a
-    bad line."""
+    """What each item of the lines says of itself, cleaned."""
+    for item in items_of(items):
+        if text := item_text(item):
+            yield from _cleaned(text, config)
+
+
+def items_of(items: Path) -> Iterator[Item]:
+    """The items of the lines. Raises CommandError that names a bad line."""
     with items.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
@@ -81,8 +87,8 @@ def texts_of(items: Path, config: Config) -> Iterator[str]:
                 raise CommandError(
                     f"{items}, line {number}: {error}", Exit.USAGE
                 ) from error
-            if isinstance(item, Item) and (text := item_text(item)):
-                yield from _cleaned(text, config)
+            if isinstance(item, Item):
+                yield item
 
 
 def _cleaned(text: str, config: Config) -> Iterator[str]:
@@ -123,7 +129,8 @@ def _fitted(
 def _check(wanted: Fit) -> None:
     if wanted.method not in _WIDTHS:
         raise CommandError(
-            f"{wanted.method!r} cannot be fitted; {', '.join(_WIDTHS)} can", Exit.USAGE
+            f"{wanted.method!r} cannot be fitted; {', '.join(_WIDTHS)} can, and labels",
+            Exit.USAGE,
         )
     if not wanted.items.is_file():
         raise CommandError(f"there is no file {wanted.items}", Exit.USAGE)

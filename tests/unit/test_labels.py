@@ -135,7 +135,7 @@ def test_a_label_that_few_items_have_is_not_learned():
         fitted(items(20), least=21)
 
 
-@pytest.mark.parametrize("times", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize("times", [0.6, 1.0, 4.0])
 def test_the_temperature_undoes_what_logits_are_too_large_by(times):
     logit_NL = 2 * torch.randn(20_000, 1, generator=seeded())
     truth_NL = (torch.rand(20_000, 1, generator=seeded(1)) < logit_NL.sigmoid()).float()
