@@ -43,7 +43,9 @@ def diversity(list_EK: npt.NDArray[np.integer], distance_II: Floats) -> Values:
         size = len(listed)
         if size > 1:
             # The diagonal is 0 and each pair stands twice.
-            value_E[n] = distance_II[np.ix_(listed, listed)].sum() / (size * (size - 1))
+            value_E[n] = distance_II[np.ix_(listed, listed)].sum(dtype=np.float64) / (
+                size * (size - 1)
+            )
     return value_E
 
 

@@ -6,6 +6,7 @@ The classic of production ("viewed next"), counted online: Markov chains over se
 Legend:  I = items,  N = events of a profile, newest first
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,7 +39,6 @@ class CoVisitation:
     _follows_II: npt.NDArray[np.float32] = field(init=False)
     _count_I: Scores = field(init=False)
     _lag_N: npt.NDArray[np.float32] = field(init=False)
-    _recency_N: npt.NDArray[np.float32] = field(init=False)
     _gain: float = 1.0
 
     def fit(self, history: Log) -> None:
@@ -46,21 +46,25 @@ class CoVisitation:
         self._follows_II = np.zeros((count, count), np.float32)
         self._count_I = np.zeros(count)
         self._lag_N = (self.lag ** np.arange(self.reach)).astype(np.float32)
-        self._recency_N = (self.recency ** np.arange(self.longest)).astype(np.float32)
         for event in history.each():
             self._learn(event)
 
     def score(self, user: int, at_ms: int) -> Scores:
+        return self.readings(user, at_ms, (self.recency,))[0]
+
+    def readings(self, user: int, at_ms: int, recencies: Sequence[float]) -> Scores:
+        """R x I: the scores with each of these recencies, from the one table."""
         popular_I = self._count_I / self._gain
         profile_N = self.profiles.known(user, at_ms, self.longest)
         if not profile_N:
-            return popular_I
-        weight_N = self._recency_N[: len(profile_N)]
-        weight_N = weight_N / (popular_I[profile_N] + 20) ** self.beta
-        score_I: Scores = (
-            weight_N.astype(np.float32) @ self._follows_II[profile_N] / self._gain
+            return np.tile(popular_I, (len(recencies), 1))
+        weight_RN = np.array(recencies)[:, None] ** np.arange(len(profile_N))
+        weight_RN = weight_RN / (popular_I[profile_N] + 20) ** self.beta
+        score_RI: Scores = (
+            weight_RN.astype(np.float32) @ self._follows_II[profile_N] / self._gain
         )
-        return np.asarray(score_I / (popular_I + 5) ** self.alpha + 1e-9 * popular_I)
+        # The last term orders what nothing leads to: popular first.
+        return np.asarray(score_RI / (popular_I + 5) ** self.alpha + 1e-9 * popular_I)
 
     def apply(self, event: Event) -> None:
         if self.online:
@@ -75,7 +79,7 @@ class CoVisitation:
             self._follows_II /= scale
         before = self.profiles.newest(event.user, self.reach)
         weight_N = self._gain * self._lag_N[: len(before)]
-        # An item that a user touches again is in `before` twice; its newest place counts.
+        # An item that stands in `before` twice counts once: numpy adds to a place once.
         self._follows_II[before, event.item] += weight_N
         self._follows_II[event.item, before] += self.back * weight_N
         self._count_I[event.item] += self._gain

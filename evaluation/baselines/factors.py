@@ -28,12 +28,12 @@ class Als:
     """x = (Y'Y + sum (c_n - 1) y y' + l2)^-1 sum c_n y, c_n = 1 + alpha recency^n."""
 
     factors: int = 64
-    l2: float = 30.0
-    alpha: float = 5.0
+    l2: float = 10.0
+    alpha: float = 1.0
     iterations: int = 15
-    recency: float = 0.9
+    recency: float = 0.75
     longest: int = 100
-    live_alpha: float = 20.0
+    live_alpha: float = 60.0
     seed: int = 1
     peers: Path = PEERS
     profiles: Profiles = field(default_factory=Profiles)
@@ -75,10 +75,10 @@ class Bpr:
     """score = y_i · (spread x mean of recency^n y_n) + bias_i."""
 
     factors: int = 64
-    l2: float = 0.01
-    rate: float = 0.05
+    l2: float = 0.003
+    rate: float = 0.02
     iterations: int = 100
-    recency: float = 0.9
+    recency: float = 0.8
     longest: int = 100
     spread: float = 3.0
     seed: int = 1

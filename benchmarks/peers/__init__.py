@@ -1,0 +1,1 @@
+"""Numbers of other people's programs, run in .venv-peers (`make peers`)."""
