@@ -2,7 +2,8 @@
 
 All settings were found on the last 10,000 events of MovieLens-100k's history (fit on the
 70,000 before), never on the stream. What they share: the newest events of a profile say far
-more than the rest, which is worth 5 to 9 points of hit rate to every collaborative method.
+more than the rest, so every live baseline weighs them by `recency`; the best is lower, the
+less a method knows of the order itself.
 """
 
 from collections.abc import Callable, Mapping
