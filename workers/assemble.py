@@ -1,6 +1,6 @@
 """Vectors into what is to be written: items merged, Signals, dead letters; all fused at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -51,10 +51,12 @@ def assemble(
     drafts = [draft for planned in plan.planned for draft in drafts_of(planned, vectors)]
     rows = [_fusible(t.vectors, shelf) for t in touched]
     rows += [_told(d.slots, shelf.encoders) for d in drafts]
-    fused = fuse_rows(rows, fusion)
-    out = _items(touched, fused[: len(touched)], shelf, topics)
-    for draft, vector in zip(drafts, fused[len(touched) :], strict=True):
-        out += _signal(draft, vector, shelf, topics)
+    fused, fused_next = fuse_rows(rows, fusion), _next(rows, shelf)
+    out = _items(touched, zip(fused, fused_next, strict=True), shelf, topics)
+    # once all items have both, the readers are about to go over, or have
+    said, space = (fused_next, shelf.version_next) if shelf.both else (fused, shelf.version)
+    for draft, vector in zip(drafts, said[len(touched) :], strict=True):
+        out += _signal(draft, vector, space, topics)
     return out + set_aside(plan.refusals, topics)
 
 
@@ -66,9 +68,15 @@ def fused_again(
     fusion: Fusion,
 ) -> list[Outbound]:
     """Items that were fused into another space than today's, by the slots that they have."""
-    fused = fuse_rows([_fusible(vectors, shelf) for _, vectors in items], fusion)
+    rows = [_fusible(vectors, shelf) for _, vectors in items]
+    fused = zip(fuse_rows(rows, fusion), _next(rows, shelf), strict=True)
     touched = [_Touched(number, vectors, None) for number, vectors in items]
     return _items(touched, fused, shelf, topics)
+
+
+def _next(rows: Sequence[_Row], shelf: Shelf) -> list[bytes | None]:
+    """Each row in the space that is rolled out; None where none is."""
+    return fuse_rows(rows, shelf.next) if shelf.next else [None] * len(rows)
 
 
 def fuse_rows(rows: Sequence[_Row], fusion: Fusion) -> list[bytes | None]:
@@ -171,13 +179,24 @@ def _told(slots: Mapping[str, Tensor], encoders: Mapping[str, str]) -> _Row:
 
 
 def _items(
-    touched: Sequence[_Touched], fused: Sequence[bytes | None], shelf: Shelf, topics: Topics
+    touched: Sequence[_Touched],
+    fused: Iterable[tuple[bytes | None, bytes | None]],
+    shelf: Shelf,
+    topics: Topics,
 ) -> list[Outbound]:
+    """The items with their vectors: of the space in force, and of the next."""
     labelled = _labelled([t.vectors for t in touched], shelf)
-    return [
-        _item(replace(vectors, fused=vector, encoder=shelf.version), t, shelf, topics)
-        for t, vectors, vector in zip(touched, labelled, fused, strict=True)
-    ]
+    out = []
+    for t, vectors, (now, later) in zip(touched, labelled, fused, strict=False):
+        whole = replace(
+            vectors,
+            fused=now,
+            encoder=shelf.version,
+            fused_next=later,
+            encoder_next=shelf.version_next,
+        )
+        out.append(_item(whole, t, shelf, topics))
+    return out
 
 
 def _labelled(items: Sequence[ItemVectors], shelf: Shelf) -> list[ItemVectors]:
@@ -212,14 +231,14 @@ def _item(
 
 
 def _signal(
-    draft: Draft, fused: bytes | None, shelf: Shelf, topics: Topics
+    draft: Draft, fused: bytes | None, space: str, topics: Topics
 ) -> list[Outbound]:
     signal = draft.signal
     if fused is None and signal.cause != "query":
         return []
     metrics.signal(signal.cause)
     said = replace(
-        signal, vector=fused, modality=modality_of(list(draft.slots)), encoder=shelf.version
+        signal, vector=fused, modality=modality_of(list(draft.slots)), encoder=space
     )
     return [outbound(said, draft.record, topic=topics.events)]
 

@@ -57,6 +57,8 @@ def run(
         change_partitions(worker, polled)
         try:
             restore(worker)
+            if worker.rollout is not None:
+                worker.rollout(worker, now())
             gather(worker, polled, now=now())
             prepare(worker, now=now())
             encode(worker, now=now())

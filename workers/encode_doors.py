@@ -20,8 +20,11 @@ from workers.health import Health
 from workers.kafka import AcknowledgedSink, KafkaSource, KafkaTable
 from workers.measured import MeasuredSink, MeasuredSource
 from workers.model import Model
+from workers.model_cards import FUSION
+from workers.models import Models
 from workers.ports import FatalError
 from workers.prepare import Preparer
+from workers.rollout import Rollout, follow, load_fusion_file
 from workers.shelf import Shelf
 from workers.underway import OpenTable, Worker
 
@@ -70,6 +73,23 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
     def open_table(numbers: set[int]) -> OpenTable:
         return KafkaTable(kafka, topics=[topics.item_vectors], only=numbers)
 
+    tables = KafkaTable(kafka, topics=[topic(kafka, "models")])
+    stack.callback(tables.close)
+    rollout = Rollout(
+        table=tables,
+        models=Models(
+            config.models,
+            width=config.encoders.width,
+            health=health,
+            name=FUSION,
+            load=load_fusion_file,
+        ),
+        configured=fusion,
+        both_s=config.models.both_s,
+        topic=topic(kafka, "models"),
+    )
+    stack.callback(rollout.models.close)
+    rollout.catch_up()
     return Worker(
         source=measured,
         sink=MeasuredSink(sink),
@@ -83,6 +103,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
         batch_wait_s=config.encode.batch_wait_s,
         health=health,
         session_s=kafka.session_timeout_ms / 1000,
+        rollout=lambda worker, now: follow(worker, rollout, now=now),
         report=lambda: measured.report(source.lag(), now_ms=time.time() * 1000),
     )
 

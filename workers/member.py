@@ -11,6 +11,7 @@ from workers.config import RecommendConfig
 from workers.health import Health, Questions
 from workers.items import Items
 from workers.lists import Lists
+from workers.model_files import Model
 from workers.models import Models
 from workers.ports import Polled, Record, Restarted, Sink, Source
 from workers.users import Users
@@ -31,7 +32,7 @@ class Worker:
     dead_letters: str
     health: Health = field(default_factory=Health)
     questions: Questions = field(default_factory=Questions)
-    models: Models | None = None  # those that cards name
+    models: Models[Model] | None = None  # those that cards name
     report: Callable[[], None] = lambda: None  # once a save: what only gauges show
     pending: set[int] = field(default_factory=set)  # partitions that are to begin
     held: list[Record] = field(default_factory=list)  # a batch that is tried again

@@ -53,6 +53,11 @@ class Cards:
             known.setdefault(now.version, now)
         return sorted(known.values(), key=lambda card: (card.at_ms, card.version))
 
+    def confirmed(self, name: str) -> str:
+        """The version in force, if it is the only one; else nothing."""
+        card = self.current.get(name)
+        return card.version if card is not None and card.state == CONFIRMED else ""
+
     def former(self, name: str) -> ModelCard | None:
         """The card before the one in force, by when it was made."""
         now = self.current.get(name)

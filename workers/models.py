@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
@@ -19,14 +20,24 @@ from workers import metrics
 from workers.config import ModelsConfig
 from workers.health import Health
 from workers.model_cards import RANKER, card_of
-from workers.model_files import Model, ModelError, load_model
+from workers.model_files import ModelError
 from workers.ports import Record
 
 log = structlog.get_logger(__name__)
 CLOSE_S = 5.0
 
 
-class Models:
+class Versioned(Protocol):
+    """What a file became."""
+
+    @property
+    def version(self) -> str: ...
+
+
+Ready = TypeVar("Ready", bound=Versioned)
+
+
+class Models(Generic[Ready]):
     """Follows the card of one name. `apply`, `take` and `settle` belong to the loop's thread;
     one thread more reads files, one at a time: only the newest card is waited for."""
 
@@ -36,8 +47,8 @@ class Models:
         *,
         width: int,
         health: Health,
+        load: Callable[..., Ready],
         name: str = RANKER,
-        load: Callable[..., Model] = load_model,
     ) -> None:
         self.version, self._name, self._width = "", name, width
         self._config, self._health, self._load = config, health, load
@@ -46,7 +57,7 @@ class Models:
         self._stop, self._settled = threading.Event(), threading.Event()
         self._settled.set()
         self._lock = threading.Lock()
-        self._ready: Model | None = None
+        self._ready: Ready | None = None
         self._thread: threading.Thread | None = None
         health.set("model", ok=True, why="none is published yet")
 
@@ -69,7 +80,7 @@ class Models:
         metrics.gauges(model_at_seconds=card.at_ms / 1000)
         self._hand_over(card)
 
-    def take(self) -> Model | None:
+    def take(self) -> Ready | None:
         """The newest model that became ready since the last call. Called between two batches."""
         if self._ready is None:
             return None
@@ -77,7 +88,8 @@ class Models:
             ready, self._ready = self._ready, None
         if ready is not None:
             self.version = ready.version
-            metrics.info(model=ready.version)
+            if self._name == RANKER:
+                metrics.info(model=ready.version)
             log.info("model_in_force", version=ready.version, name=self._name)
         return ready
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from encoders.fusion_load import load_fusion
 from schemas import ModelCard
 from workers.bootstrap import for_tools
 from workers.config import Config, topic
@@ -47,6 +48,8 @@ def show(*, as_json: bool, config: Config | None = None) -> int:
 def publish(file: Path, *, name: str, config: Config | None = None) -> int:
     """Copies the file beside the others under its content's name, and writes its card."""
     config = config or for_tools()
+    if name == FUSION:
+        _check_one_at_a_time(config)
     data = file.read_bytes()
     card = keep(
         data,
@@ -75,6 +78,9 @@ def rollback(version: str, *, name: str, config: Config | None = None) -> int:
         card = found[0]
     elif (former := cards.former(name)) is not None:
         card = former
+    elif name == FUSION and FUSION in cards.current:
+        _put(config, _configured(config))
+        return Exit.DONE
     else:
         raise CommandError(f"{name!r} has no model before the one in force", Exit.NO)
     _check(card, config)
@@ -103,6 +109,25 @@ def cards_of(config: Config) -> Cards:
     return cards
 
 
+def _configured(config: Config) -> ModelCard:
+    """A card of the fusion that workers have by their configuration: it needs no file."""
+    version = load_fusion(config.encoders).version
+    uri, now_ms = f"config:{config.encoders.fusion}", int(time.time() * 1000)
+    return ModelCard(name=FUSION, version=version, uri=uri, sha256="", at_ms=now_ms)
+
+
+def _check_one_at_a_time(config: Config) -> None:
+    """Two spaces stand beside each other, not three: what was confirmed has to be what the
+    workers are configured with before another one is rolled out."""
+    confirmed = cards_of(config).confirmed(FUSION)
+    if confirmed and confirmed != load_fusion(config.encoders).version:
+        raise CommandError(
+            f"fusion {confirmed} is in force by its card: set STREAMREC_ENCODERS__FUSION=path: "
+            "to its file for all workers before you roll out another",
+            Exit.NO,
+        )
+
+
 def _current(config: Config, name: str) -> ModelCard:
     card = cards_of(config).current.get(name)
     if card is None:
@@ -122,6 +147,8 @@ def _put(config: Config, card: ModelCard) -> None:
 
 def _check(card: ModelCard, config: Config) -> None:
     """Nobody is sent back to a file that is gone."""
+    if card.uri.startswith("config:"):
+        return
     try:
         load_model(
             card,

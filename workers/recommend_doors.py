@@ -13,14 +13,17 @@ from workers import metrics
 from workers.config import Config, topic
 from workers.health import Health, Questions
 from workers.items import Items
-from workers.kafka import KafkaSource, KafkaTable, TransactionalSink
+from workers.kafka import KafkaSource, KafkaTable, TransactionalSink, read_partition
 from workers.lists import RANKER, Lists
 from workers.measured import MeasuredSink, MeasuredStore
 from workers.member import Worker
+from workers.model_cards import FUSION, Cards
+from workers.model_files import load_model
 from workers.models import Models
-from workers.ports import FatalError, Partition, Restarted, TransientError
+from workers.ports import FatalError, Partition, Record, Restarted, TransientError
 from workers.routed import RoutedTable
-from workers.stores import open_item_index, open_user_store
+from workers.spaces import Spaces, TwinIndex
+from workers.stores import SwitchingIndex, open_item_index, open_user_store
 from workers.topics import topic_ids
 from workers.users import Users
 
@@ -50,16 +53,24 @@ def assemble(
         encode=lambda held: lists.encode_users(held),  # noqa: PLW0108  # made below
     )
     stack.callback(users.store.close)
-    models = Models(config.models, width=width, health=health)
+    models = Models(config.models, width=width, health=health, load=load_model)
     stack.callback(models.close)
     roles = ("items", "item-vectors", "models")
     tables = KafkaTable(kafka, topics=[topic(kafka, role) for role in roles])
     stack.callback(tables.close)
-    table = RoutedTable(tables, {topic(kafka, "models"): models.apply})
+    spaces = _spaces(config, configured=encoder)
+    encoder = spaces.encoder
+
+    def carded(record: Record) -> None:
+        models.apply(record)
+        spaces.card(record)
+
+    table = RoutedTable(tables, {topic(kafka, "models"): carded})
     items = Items(
         table=table,
-        index=open_item_index(config, width=width),
-        catalogue=Catalogue(popular_half_life_ms=config.list.popular_half_life_ms),
+        index=spaces.index,
+        spaces=spaces,
+        catalogue=spaces.catalogue,
         items_topic=topic(kafka, "items"),
         encoder=encoder,
         width=width,
@@ -97,6 +108,27 @@ def assemble(
         questions=questions,
         models=models,
         report=lambda: _report(source, users, events),
+    )
+
+
+def _spaces(config: Config, *, configured: str) -> Spaces:
+    """Indexes of item vectors, beginning in the space of a fusion that was confirmed, else
+    in that of the configuration."""
+    width = config.encoders.width
+
+    def open_index(space: str) -> SwitchingIndex:
+        own = "" if space == configured else space
+        return open_item_index(config, width=width, space=own)
+
+    cards = Cards()
+    cards.apply(read_partition(config.kafka, topic(config.kafka, "models"), 0))
+    encoder = cards.confirmed(FUSION) or configured
+    return Spaces(
+        index=TwinIndex(open_index(encoder)),
+        catalogue=Catalogue(popular_half_life_ms=config.list.popular_half_life_ms),
+        encoder=encoder,
+        width=width,
+        open_index=open_index,
     )
 
 

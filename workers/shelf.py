@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from encoders.fusion_load import Fusion
 from encoders.labels import Labeller
 from schemas import DecodeError, ItemVectors, Slot, decode
 from workers.ports import Record
@@ -24,18 +25,26 @@ BROUGHT = "producer"
 class Shelf:
     """`encoders`: today's names by modality. `version`: of the fused space. `spaces`: the
     width of each space of brought vectors. `prepared`: today's settings by modality.
-    `labeller`: what tells what items are."""
+    `labeller`: what tells what items are. `next`: the fusion that is rolled out beside the
+    one in force (rollout.py); `both`: every item at hand has vectors of the two."""
 
     encoders: dict[str, str]
     version: str
     spaces: dict[str, int]
     prepared: dict[str, str] = field(default_factory=dict)
     labeller: Labeller = field(default_factory=Labeller)
+    next: Fusion | None = None
+    both: bool = False
     items: dict[int, dict[str, ItemVectors]] = field(default_factory=dict)
     declared: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.declared = frozenset(self.spaces)
+
+    @property
+    def version_next(self) -> str:
+        """Of the space that is rolled out; empty where none is."""
+        return self.next.version if self.next else ""
 
     def get(self, number: int, item_id: str) -> ItemVectors:
         """What is known of an item; nothing but its id where it is new."""
@@ -101,9 +110,10 @@ class Shelf:
     def outdated(self, numbers: Collection[int]) -> Iterator[tuple[int, ItemVectors]]:
         """Items fused into another space than today's, or labelled otherwise, of these
         partitions."""
-        today = (self.version, self.labeller.version)
+        today = (self.version, self.version_next, self.labeller.version)
         for number in numbers:
             for vectors in self.items.get(number, {}).values():
-                made_by = (vectors.encoder, vectors.labeller)
-                if vectors.fused is not None and made_by != today:
+                made_by = (vectors.encoder, vectors.encoder_next, vectors.labeller)
+                fusible = vectors.fused is not None or vectors.slots
+                if fusible and made_by != today:
                     yield number, vectors

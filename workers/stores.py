@@ -1,6 +1,7 @@
 """Which user store and which item index a worker has, from its configuration."""
 
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
@@ -41,33 +42,35 @@ def open_user_store(config: Config, *, width: int) -> UserStore:
     return EdgeUserStore(_folder(config), width=width)
 
 
-def open_item_index(config: Config, *, width: int) -> "SwitchingIndex":
-    """The index of items: the resident matrix up to index.resident_items, then Qdrant."""
+def open_item_index(config: Config, *, width: int, space: str = "") -> "SwitchingIndex":
+    """The index of items: the resident matrix up to index.resident_items, then Qdrant. With
+    `space`: of a space other than the configured one, in a place of its own."""
     device = config.index.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return SwitchingIndex(
         ResidentIndex(width, device=device),
         limit=config.index.resident_items,
-        larger=lambda: _stored_index(config, width),
+        larger=lambda: _stored_index(config, width, space),
     )
 
 
-def _stored_index(config: Config, width: int) -> StoredIndex:
+def _stored_index(config: Config, width: int, space: str) -> StoredIndex:
     settings = config.qdrant
+    own = f"space_{sha256(space.encode()).hexdigest()[:8]}" if space else ""
     if settings.url:
         from workers.qdrant import QdrantItemIndex
 
         return QdrantItemIndex(
             settings.url,
             width=width,
-            items=settings.items,
+            items=f"{settings.items}_{own}" if own else settings.items,
             timeout_s=settings.timeout_s,
             api_key=settings.api_key,
         )
     from workers.edge import EdgeItemIndex
 
-    return EdgeItemIndex(_folder(config), width=width)
+    return EdgeItemIndex(_folder(config) / own, width=width)
 
 
 def _folder(config: Config) -> Path:

@@ -68,6 +68,7 @@ class Worker:
     batch_wait_s: float
     health: Health = field(default_factory=Health)
     report: Callable[[], None] = lambda: None  # after each commit: what only gauges show
+    rollout: "Callable[[Worker, float], None] | None" = None  # follows a fusion's card
     pending: set[Partition] = field(default_factory=set)
     restoring: OpenTable | None = None
     outdated: set[int] = field(default_factory=set)

@@ -20,6 +20,7 @@ from workers.health import Health
 from workers.member import Worker as Recommender
 from workers.memory_log import MemoryLog, MemoryTable
 from workers.model_cards import Cards, in_force
+from workers.model_files import load_model
 from workers.models import Models
 from workers.ports import Outbound
 from workers.routed import RoutedTable
@@ -93,7 +94,7 @@ class Academy:
     def recommender(self, name: str = "w") -> Recommender:
         """A recommend worker that follows the cards."""
         worker = self.house.hire(name)
-        models = Models(self.models, width=WIDTH, health=worker.health)
+        models = Models(self.models, width=WIDTH, health=worker.health, load=load_model)
         worker.models = models
         table = MemoryTable(self.log, topics=[ITEMS, VECTORS, MODELS])
         worker.items.table = RoutedTable(table, {MODELS: models.apply})
