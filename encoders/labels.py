@@ -51,11 +51,11 @@ class LabelHead:
         from safetensors.torch import save
 
         told = {
-            "labels": self.labels, "slot": self.slot, "encoder": self.encoder,
+            "format": FORMAT, "labels": self.labels, "slot": self.slot, "encoder": self.encoder,
             "temperature": self.temperature,
         }  # fmt: skip
         tensors = {"weight_WL": self.weight_WL.contiguous(), "bias_L": self.bias_L}
-        metadata = {"format": FORMAT, "head": json.dumps(told)}
+        metadata = {"head": json.dumps(told)}  # one entry: several come in any order
         file.write_bytes(save(tensors, metadata=metadata))
 
 
@@ -181,13 +181,15 @@ def load_head(file: Path) -> LabelHead:
 
     try:
         with safe_open(file, framework="pt") as opened:
-            said = opened.metadata() or {}
-            if said.get("format") != FORMAT:
-                raise SpecError(f"labels {file}: not a label head; it says {said}")
+            told = json.loads((opened.metadata() or {}).get("head", "{}"))
+            if told.get("format") != FORMAT:
+                raise SpecError(
+                    f"labels {file}: format {told.get('format')!r}, expected {FORMAT!r}; fit "
+                    "them anew"
+                )
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise SpecError(f"labels {file}: {error}; fit them anew") from error
-    told = json.loads(said["head"])
     return LabelHead(
         labels=tuple(told["labels"]),
         slot=told["slot"],

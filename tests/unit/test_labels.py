@@ -96,17 +96,15 @@ def test_weighting_rare_labels_does_not_make_them_surer_than_they_are():
 
 
 def test_the_same_seed_gives_the_same_file(tmp_path):
-    for name in ("a", "b"):
+    for name in ("a", "b", "c"):
         fit_labels(
             {"text": items()},
             encoders={"text": "t"},
             out=tmp_path / name,
             generator=seeded(3),
         )
-    one, other = (
-        (tmp_path / name / "text.safetensors").read_bytes() for name in ("a", "b")
-    )
-    assert one == other
+    written = {(tmp_path / n / "text.safetensors").read_bytes() for n in ("a", "b", "c")}
+    assert len(written) == 1
 
 
 def test_a_head_is_read_as_it_was_written(tmp_path):
