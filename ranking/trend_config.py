@@ -1,6 +1,7 @@
 """What an operator may choose about trends. Values only: nobody reads it here."""
 
 import hashlib
+from math import exp
 from typing import Annotated, Literal
 
 import msgspec
@@ -22,12 +23,30 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """weight of the item that came 1, 2, ... different items before"""
     max_gap_ms: Positive = 30 * DAY_MS
     """items farther apart in time do not follow each other"""
+    gap_half_life_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """a pair this much farther apart in time weighs half; 0: time between does not matter"""
+    first: Annotated[int, msgspec.Meta(ge=0, le=50)] = 0
+    """not what follows an item, but what people touch as their 1st, 2nd, ... of so many"""
     half_life_ms: Seconds = 30.0 * DAY_MS
     """after so long a pair counts half"""
 
 
-NEAR = Variant(name="near", lag_weights=(1.0, 0.5, 0.25))
-WIDE = Variant(name="wide", lag_weights=tuple(round(lag**-0.5, 6) for lag in range(1, 21)))
+SESSION_LAGS = tuple(round(exp(-lag / 10), 6) for lag in range(20))
+SESSION = Variant(
+    name="session",
+    lag_weights=SESSION_LAGS,
+    max_gap_ms=HOUR_S * 1000,
+    gap_half_life_ms=420_000.0,
+    half_life_ms=60.0 * DAY_MS,
+)
+RECENT = Variant(
+    name="recent",
+    lag_weights=SESSION_LAGS[:10],
+    max_gap_ms=HOUR_S * 1000,
+    gap_half_life_ms=420_000.0,
+    half_life_ms=5.0 * DAY_MS,
+)
+ENTRY = Variant(name="entry", lag_weights=(1.0,), first=20, half_life_ms=10.0 * DAY_MS)
 
 
 class TrendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,7 +57,7 @@ class TrendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """half-lives of the popularity tables, in seconds"""
     windows_s: tuple[Positive, ...] = (HOUR_S, DAY_S)
     """widths of the tumbling windows, in seconds"""
-    variants: tuple[Variant, ...] = (NEAR, WIDE)
+    variants: tuple[Variant, ...] = (SESSION, RECENT, ENTRY)
     """ways to weigh what follows what, as JSON"""
     keep_rows: Positive = 2000
     """items kept, the heaviest, of those that came before an item"""
@@ -49,10 +68,10 @@ class TrendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     publish_every_s: Seconds = 0.5
     """how often changes are published"""
     publish_rows: Positive = 2000
-    """rows a partition and publish in whole tables; beyond it changed rows go out alone first"""
+    """rows a partition and publish in whole tables (a record counts as 50 more); beyond it changed rows go out alone first"""
     slots: Annotated[int, msgspec.Meta(ge=8)] = 512
     """records of changed rows kept a partition"""
-    save_every_s: Seconds = 2.0
+    save_every_s: Seconds = 5.0
     """how often changed state is saved and its events committed"""
     batch: Positive = 2000
     """events that are folded at once, at most"""
@@ -61,7 +80,12 @@ class TrendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     path: str = "var/trend"
     """folder of the tables; each worker has a folder of its own name inside"""
 
+    @property
+    def entries(self) -> frozenset[str]:
+        """Names of the variants that go by the number of a touch."""
+        return frozenset(v.name for v in self.variants if v.first)
+
     def digest(self) -> str:
         """Eight hex digits that change when the state would be another."""
-        shape = (1, self.half_lives_s, self.windows_s, self.keep_rows, self.variants)
+        shape = (2, self.half_lives_s, self.windows_s, self.keep_rows, self.variants)
         return hashlib.sha256(msgspec.json.encode(shape)).hexdigest()[:8]

@@ -13,12 +13,14 @@ from operator import itemgetter
 
 from encoders.law import item_hash
 from ranking.trend_config import TrendConfig
-from ranking.trend_state import ItemTrend
+from ranking.trend_state import ENTRY, ItemTrend
 from schemas import TrendTable
 
 MAX_BYTES = 384 * 1024
 """Of one record; the topic and the client take at least 1 MiB."""
 MAX_NAME = 256
+RECORD = 50
+"""What a record costs besides its rows, in rows, to write and to read."""
 LEAST = 1e-9
 """A decayed count below this is none."""
 Key = int | str
@@ -85,7 +87,7 @@ class TrendTables:
             if room <= 0 and since > overdue:
                 break
             whole = list(self._bucket(key) if isinstance(key, int) else self._follows(key))
-            room -= max(1, sum(len(table.rows) for table in whole))
+            room -= sum(RECORD + len(table.rows) for table in whole)
             out += whole
             del self._waiting[key]
             self._changed.pop(key, None)
@@ -123,11 +125,13 @@ class TrendTables:
     def _follows(self, before: str) -> Iterator[TrendTable]:
         cells = self._followers.get(before, {})
         for n, variant in enumerate(self._config.variants):
-            name = f"follows/{variant.name}/{self._partition}/{before}"
+            if bool(variant.first) != before.startswith(ENTRY):
+                continue
+            name = f"follows/{variant.name}/{self._partition}/{before.lstrip(ENTRY)}"
             rows = self._weights(n, cells, cells)
             if len(rows) > self._config.rows:
                 rows = nlargest(self._config.rows, rows, key=itemgetter(1))
-            if len(name.encode()) <= MAX_NAME:
+            if rows and len(name.encode()) <= MAX_NAME:
                 yield self._table(name, rows)
 
     def _alone(self) -> Iterator[TrendTable]:
@@ -153,7 +157,7 @@ class TrendTables:
             return
         cells = self._followers[key]
         for n, variant in enumerate(self._config.variants):
-            table = f"follows/{variant.name}/{self._partition}/{key}"
+            table = f"follows/{variant.name}/{self._partition}/{key.lstrip(ENTRY)}"
             for name, weight in self._weights(n, changed, cells):
                 yield f"{table}\n{name}", weight
 

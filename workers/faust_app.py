@@ -74,6 +74,7 @@ class TrendApp:
             topic_partitions=partitions,
             topic_replication_factor=kafka.replication,
             topic_disable_leader=True,
+            stream_wait_empty=False,  # what waits is read again; it is not waited for
             web_enabled=False,
             autodiscover=False,
         )

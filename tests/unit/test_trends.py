@@ -102,7 +102,7 @@ def logs(draw: st.DrawFn) -> list[TrendEvent]:
     return out
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(logs(), st.data())
 def test_any_batching_and_any_crash_gives_the_values_of_a_plain_fold(
     events: list[TrendEvent], data: st.DataObject
@@ -128,7 +128,7 @@ def test_any_batching_and_any_crash_gives_the_values_of_a_plain_fold(
     assert disk.items == items_of(events)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(logs(), st.integers(1, 9))
 def test_what_is_published_bit_by_bit_is_what_is_published_at_once(
     events: list[TrendEvent], size: int
