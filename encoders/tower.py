@@ -13,6 +13,7 @@ Shapes:  U = users,  L = places of the ring, newest last,  S = L + 1 (a start be
          N = items,  W = width,  C = content width,  K = interests,  H = heads
 """
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -56,6 +57,17 @@ class TowerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """whether the time since the newest entry is looked at, where it is told"""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Entries:
+    """The newest entries of rings. `item_UL`: rows of the item vectors. A row ends with its
+    newest entry and is filled up at its front, with -1 (the other columns: anything)."""
+
+    item_UL: Tensor
+    at_ms_UL: Tensor
+    kind_UL: Tensor
+    value_UL: Tensor
+
+
 class Tower(nn.Module):
     """`items` gives the vectors of items, `users` those of users by them."""
 
@@ -65,6 +77,7 @@ class Tower(nn.Module):
         width = settings.width
         self.id_NW = nn.Parameter(torch.randn(items, width) * 0.05)
         self.bias_N = nn.Parameter(torch.zeros(items))
+        self.seen_N: Tensor
         self.register_buffer("seen_N", torch.zeros(items))
         self.content = (
             nn.Linear(settings.content_width, width) if settings.content_width else None
@@ -97,7 +110,7 @@ class Tower(nn.Module):
         """vector_NW, bias_N. `id_N`: rows of what was learned, -1: nothing was. `content_NC`:
         zero rows where there is none. `drop_id`: share of ids to forget, in training."""
         at_N = id_N.clamp_min(0)
-        seen_N = self.seen_N[at_N] * (id_N >= 0)  # type: ignore[index]
+        seen_N = self.seen_N[at_N] * (id_N >= 0)
         known_N = seen_N / (seen_N + self.settings.trust + 1e-6)
         if drop_id:
             known_N = known_N * (torch.rand(len(known_N)) >= drop_id)
@@ -111,47 +124,41 @@ class Tower(nn.Module):
     def users(
         self,
         vector_NW: Tensor,
-        item_UL: Tensor,
-        at_ms_UL: Tensor,
-        kind_UL: Tensor,
-        value_UL: Tensor,
+        entries: Entries,
         memory_UW: Tensor,
+        *,
         now_ms_U: Tensor | None = None,
     ) -> Tensor:
-        """user_UKW. A row of `item_UL` (rows of `vector_NW`) ends with the newest entry and is
-        filled up with -1 at its front; each row depends on itself alone. `memory_UW`: weighted
-        mean of the vectors of all that was touched, zero for none."""
-        hidden_USW = self.run(vector_NW, item_UL, at_ms_UL, kind_UL, value_UL)
+        """user_UKW; each row depends on itself alone. `memory_UW`: weighted mean of the vectors
+        of all that was touched, zero for none. `now_ms_U`: when it is asked, where it is known
+        otherwise than by the newest entry."""
+        item_UL = entries.item_UL
+        hidden_USW = self.run(vector_NW, entries)
         none_U = item_UL[:, -1] < 0
         last_U = torch.where(none_U, 0, item_UL.shape[1])
         pooled_USKW = self.head.pool(hidden_USW, visible(item_UL))
         row_U = torch.arange(len(item_UL))
         asked_U = torch.zeros(len(item_UL), dtype=torch.long)
         if now_ms_U is not None:
-            asked_U = torch.where(none_U, 0, gap_of(now_ms_U - at_ms_UL[:, -1]))
-        return self.head(
+            asked_U = torch.where(none_U, 0, gap_of(now_ms_U - entries.at_ms_UL[:, -1]))
+        user_UKW: Tensor = self.head(
             hidden_USW[row_U, last_U], pooled_USKW[row_U, last_U], memory_UW, asked_U
         )
+        return user_UKW
 
-    def run(
-        self,
-        vector_NW: Tensor,
-        item_UL: Tensor,
-        at_ms_UL: Tensor,
-        kind_UL: Tensor,
-        value_UL: Tensor,
-    ) -> Tensor:
+    def run(self, vector_NW: Tensor, entries: Entries) -> Tensor:
         """hidden_USW: what is known after the start (place 0) and after each entry."""
-        there_US = visible(item_UL)
-        entry_ULW = self.enter(vector_NW[item_UL.clamp_min(0)])
+        there_US = visible(entries.item_UL)
+        entry_ULW = self.enter(vector_NW[entries.item_UL.clamp_min(0)])
         if self.settings.values:
-            entry_ULW = entry_ULW + self.kind(kind_UL) + self.value(value_of(value_UL))
-        at_US = torch.cat([at_ms_UL[:, :1], at_ms_UL], dim=1)
+            value_UL = value_of(entries.value_UL)
+            entry_ULW = entry_ULW + self.kind(entries.kind_UL) + self.value(value_UL)
+        at_US = torch.cat([entries.at_ms_UL[:, :1], entries.at_ms_UL], dim=1)
         if self.settings.gaps:
             follows_UL = torch.cat([~there_US[:, :1], there_US[:, 1:-1]], dim=1)
-            gap_UL = gap_of(at_ms_UL - at_US[:, :-1])
+            gap_UL = gap_of(entries.at_ms_UL - at_US[:, :-1])
             entry_ULW = entry_ULW + self.gap(torch.where(follows_UL, gap_UL, 0))
-        start_UW = self.start_W.expand(len(item_UL), -1)
+        start_UW = self.start_W.expand(len(entries.item_UL), -1)
         hidden_USW = torch.cat([start_UW[:, None], entry_ULW], dim=1)
         hidden_USW = self.drop(self.enter_norm(hidden_USW))
         bias_UBHSS = self._bias(at_US, there_US)
@@ -177,7 +184,8 @@ class Tower(nn.Module):
         hidden_USS = (later_SS | ~there_US[:, None, :]) & ~itself_SS
         bias_USSX = bias_USSX.masked_fill(hidden_USS[..., None], _HIDDEN)
         split = (self.settings.blocks, self.settings.heads)
-        return bias_USSX.unflatten(-1, split).permute(0, 3, 4, 1, 2)
+        bias_UBHSS: Tensor = bias_USSX.unflatten(-1, split).permute(0, 3, 4, 1, 2)
+        return bias_UBHSS
 
 
 class Block(nn.Module):
@@ -229,7 +237,8 @@ class Head(nn.Module):
             return hidden_USW[:, :, None]
         wanted_USK = self.query(hidden_USW).clamp(-8, 8).exp() * there_US[..., None]
         sum_USKW = (wanted_USK[..., None] * hidden_USW[:, :, None]).cumsum(dim=1)
-        return sum_USKW / wanted_USK.cumsum(dim=1)[..., None].clamp_min(1e-6)
+        found_USKW: Tensor = sum_USKW / wanted_USK.cumsum(dim=1)[..., None].clamp_min(1e-6)
+        return found_USKW
 
     def forward(
         self, hidden_TW: Tensor, pooled_TKW: Tensor, memory_TW: Tensor, asked_T: Tensor
@@ -241,11 +250,12 @@ class Head(nn.Module):
             hidden_TW = hidden_TW + self.asked(asked_T)
         both = torch.cat([hidden_TW, memory_TW], dim=-1)
         user_TW = hidden_TW + self.outer(self.drop(gelu(self.inner(both))))
-        if self.query is None:
-            return user_TW[:, None]
-        return user_TW[:, None] + torch.einsum(
-            "tkw,kwv->tkv", pooled_TKW, self.interest_KWW
-        )
+        user_TKW: Tensor = user_TW[:, None]
+        if self.query is not None:
+            user_TKW = user_TKW + torch.einsum(
+                "tkw,kwv->tkv", pooled_TKW, self.interest_KWW
+            )
+        return user_TKW
 
 
 def scores(user_UKW: Tensor, vector_NW: Tensor, bias_N: Tensor) -> Tensor:

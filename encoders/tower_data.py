@@ -5,11 +5,14 @@ Shapes:  E = events,  G = the same events, grouped by user,  B = windows of a ba
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from encoders.tower import Entries
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -97,7 +100,7 @@ def windows(
         first = start + int(new[0])
         cut = first + int(chance.integers(1, length + 1)) if stop - first > length else stop
         edges = [first, *range(cut, stop, length), stop]
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in pairwise(edges):
             if high > low:
                 begins.append(max(start, min(low, high - length) - length // 4))
                 targets.append(low)
@@ -110,10 +113,7 @@ class Batch:
     """Windows side by side, newest last, and the targets among their places: `row_T`,
     `place_T` (of S), `event_T` (of the grouped events), each after what stands before it."""
 
-    item_BL: Tensor
-    at_ms_BL: Tensor
-    kind_BL: Tensor
-    value_BL: Tensor
+    entries: Entries
     mass_BL: Tensor
     row_T: Tensor
     place_T: Tensor
@@ -139,10 +139,12 @@ def batch(histories: Histories, chosen: Windows) -> Batch:
             np.where(there_BL, values[at_BL], filling).astype(values.dtype)
         )
 
-    return Batch(
+    entries = Entries(
         column(held.item_E, -1), column(held.at_ms_E, 0), column(held.kind_E, 0),
-        column(np.nan_to_num(held.value_E), 0), column(held.mass_E, 0),
-        torch.from_numpy(row_T), torch.from_numpy(place_T),
+        column(np.nan_to_num(held.value_E), 0),
+    )  # fmt: skip
+    return Batch(
+        entries, column(held.mass_E, 0), torch.from_numpy(row_T), torch.from_numpy(place_T),
         torch.from_numpy(next_BS[row_T, place_T]),
     )  # fmt: skip
 

@@ -28,23 +28,23 @@ def ranks(
     """rank_E, from 1, of the items of events [begin, end) among those that their users had not
     touched, each by what came before it in the log; an item touched before has the rank N.
     `asked`: whether the time of asking is told, as it is when somebody visits."""
-    vector_NW, bias_N = model.items(hash_N, content_NC)
+    items = model.items(hash_N, content_NC)
     histories = Histories.of(touches.part(0, end))
-    found = [
-        _ranks(model, histories, vector_NW, bias_N, histories.place_E[low : min(low + _AT_ONCE, end)], asked)
-        for low in range(begin, end, _AT_ONCE)
-    ]  # fmt: skip
+    placed_E = histories.place_E[begin:end]
+    parts = [placed_E[low : low + _AT_ONCE] for low in range(0, len(placed_E), _AT_ONCE)]
+    found = [_ranks(model, histories, items, part, asked=asked) for part in parts]
     return np.concatenate(found)
 
 
 def _ranks(
     model: TowerModel,
     histories: Histories,
-    vector_NW: Tensor,
-    bias_N: Tensor,
+    items: tuple[Tensor, Tensor],
     place_B: NDArray[np.int64],
+    *,
     asked: bool,
 ) -> NDArray[np.int64]:
+    vector_NW, bias_N = items
     said = prefixes(histories, place_B, length=model.settings.length)
     mass_BN, touched_BN = before(histories, place_B, items=len(vector_NW))
     size_B = mass_BN.abs().sum(dim=1, keepdim=True).clamp_min(1e-6)
@@ -52,9 +52,8 @@ def _ranks(
     target_B = torch.from_numpy(histories.touches.item_E[place_B])
     with torch.inference_mode():
         user_BKW = model.net.users(
-            vector_NW, said.item_BL, said.at_ms_BL, said.kind_BL, said.value_BL,
-            mass_BN @ vector_NW / size_B, now_B,
-        )  # fmt: skip
+            vector_NW, said.entries, mass_BN @ vector_NW / size_B, now_ms_U=now_B
+        )
         score_BN = scores(user_BKW, vector_NW, bias_N).masked_fill(touched_BN, -torch.inf)
     own_B = score_BN.gather(1, target_B[:, None])
     rank_B = 1 + (score_BN > own_B).sum(dim=1)

@@ -11,7 +11,7 @@ Shapes:  E = events,  B = windows of a batch,  T = targets,  N = items of the ca
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, pi
 from typing import Annotated, Literal
 
@@ -40,13 +40,13 @@ _NEVER = -1e9
 class TowerTraining(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a tower is learned."""
 
-    epochs: Positive = 30
+    epochs: Positive = 20
     """times that the newest examples are seen; older ones less often"""
-    batch: Positive = 32
+    batch: Positive = 16
     """windows a batch"""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam with decoupled weight decay, or SGD with momentum .9"""
-    learning_rate: Above = 2e-3
+    learning_rate: Above = 8e-3
     """at its highest; it rises over the first twentieth and falls as a cosine"""
     weight_decay: float = 0.01
     half_life_days: Above = 60.0
@@ -74,6 +74,7 @@ class FineTuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """How a tower learns what is new."""
 
     epochs: Positive = 2
+    optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: Above = 5e-4
     recent: Positive = 4_000
     """newest events that are foretold"""
@@ -135,6 +136,7 @@ def fine_tune(
         )
     training = msgspec.structs.replace(
         training, epochs=tuning.epochs, learning_rate=tuning.learning_rate,
+        optimizer=tuning.optimizer,
         seed=training.seed + len(touches),
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
@@ -161,7 +163,7 @@ def _learn(net: Tower, course: "_Course", progress: Progress | None) -> None:
             group["lr"] = training.learning_rate * course.warmth(done)
         loss = _loss(net, course, histories, chosen)
         solver.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         solver.step()
         if progress is not None:
@@ -249,8 +251,9 @@ def _loss(net: Tower, course: _Course, histories: Histories, chosen: Windows) ->
     here_N[need_I] = torch.arange(len(need_I))
     content_IC = None if course.content is None else course.content[need_I]
     vector_IW, bias_I = net.items(need_I, content_IC, drop_id=training.drop_id)
-    item_BL = torch.where(said.item_BL >= 0, here_N[said.item_BL.clamp_min(0)], -1)
-    hidden_BSW = net.run(vector_IW, item_BL, said.at_ms_BL, said.kind_BL, said.value_BL)
+    raw_BL = said.entries.item_UL
+    item_BL = torch.where(raw_BL >= 0, here_N[raw_BL.clamp_min(0)], -1)
+    hidden_BSW = net.run(vector_IW, replace(said.entries, item_UL=item_BL))
     place_T = (said.row_T, said.place_T)
     user_TKW = net.head(
         hidden_BSW[place_T],
@@ -324,7 +327,7 @@ def _past(item_BL: Tensor, touched_BI: Tensor, said: Batch) -> Tensor:
 def _asked(histories: Histories, said: Batch, training: TowerTraining) -> Tensor:
     """asked_T: the time since the newest entry, hidden now and then."""
     now_T = torch.from_numpy(histories.touches.at_ms_E)[said.event_T]
-    at_T = said.at_ms_BL[said.row_T, (said.place_T - 1).clamp_min(0)]
+    at_T = said.entries.at_ms_UL[said.row_T, (said.place_T - 1).clamp_min(0)]
     told_T = (torch.rand(len(now_T)) < training.told) & (said.place_T > 0)
     return torch.where(told_T, gap_of(now_T - at_T), 0)
 

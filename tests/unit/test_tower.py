@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders.specs import SpecError
-from encoders.tower import Tower, TowerSettings, gap_of, scores, value_of
+from encoders.tower import Entries, Tower, TowerSettings, gap_of, scores, value_of
 from encoders.tower_data import Histories, Touches, batch, prefixes, windows
 from encoders.tower_model import TowerModel, card, load
 
@@ -52,9 +52,8 @@ def asked(said: Tower, item_UL: torch.Tensor, at_ms_UL: torch.Tensor) -> torch.T
         vector_NW, _ = said.items(torch.arange(ITEMS), torch.from_numpy(contents()))
         there_UL = item_UL >= 0
         memory_UW = (vector_NW[item_UL.clamp_min(0)] * there_UL[..., None]).sum(dim=1)
-        return said.users(
-            vector_NW, item_UL, at_ms_UL, there_UL.long(), there_UL.float(), memory_UW
-        )
+        entries = Entries(item_UL, at_ms_UL, there_UL.long(), there_UL.float())
+        return said.users(vector_NW, entries, memory_UW)
 
 
 @settings(max_examples=30, deadline=None)
@@ -87,8 +86,8 @@ def test_what_comes_later_does_not_change_what_was_said_before() -> None:
     one, other = torch.tensor([[1, 2, 3, 4, 5, 6]]), torch.tensor([[1, 2, 3, 9, 8, 7]])
     none = torch.zeros(1, 6)
     with torch.inference_mode():
-        first = said.run(vector_NW, one, at_ms, none.long(), none)
-        second = said.run(vector_NW, other, at_ms, none.long(), none)
+        first = said.run(vector_NW, Entries(one, at_ms, none.long(), none))
+        second = said.run(vector_NW, Entries(other, at_ms, none.long(), none))
     torch.testing.assert_close(first[:, :4], second[:, :4])
     assert not torch.allclose(first[:, 4], second[:, 4])
 
@@ -108,7 +107,8 @@ def test_an_item_that_nobody_touched_is_known_by_its_content() -> None:
         by_content, bias = model.net.items(
             torch.tensor([-1]), torch.from_numpy(contents(1))
         )
-    assert torch.equal(vector_XW, by_content) and torch.equal(bias_X, bias)
+    assert torch.equal(vector_XW, by_content)
+    assert torch.equal(bias_X, bias)
     assert vector_XW.abs().sum() > 0
     nothing, _ = model.items(stranger, np.zeros((1, CONTENT), np.float32))
     other, _ = model.items(np.array([78], np.uint64), np.zeros((1, CONTENT), np.float32))
@@ -148,7 +148,8 @@ def test_a_file_gives_the_model_back(tmp_path: Path, interests: int) -> None:
     model = TowerModel.of(net(said), hashes())
     sha256 = model.save(tmp_path / "tower")
     again = load(tmp_path / "tower", sha256)
-    assert again.version == model.version and again.settings == said
+    assert again.version == model.version
+    assert again.settings == said
     assert np.array_equal(again.hash_N, model.hash_N)
     for one, other in zip(
         again.items(hashes(), contents()), model.items(hashes(), contents()), strict=True
@@ -201,7 +202,7 @@ def test_each_new_event_is_foretold_once_after_its_own_past(
         made.row_T.tolist(), made.place_T.tolist(), found, strict=True
     ):
         if place:
-            assert made.item_BL[row, place - 1] == told.touches.item_E[event - 1]
+            assert made.entries.item_UL[row, place - 1] == told.touches.item_E[event - 1]
             assert told.touches.user_E[event] == told.touches.user_E[event - 1]
         else:
             assert told.start_G[event] == event
@@ -221,5 +222,5 @@ def test_a_prefix_is_what_stands_before_its_event() -> None:
     made = prefixes(told, told.place_E[:50], length=4)
     for n, place in enumerate(told.place_E[:50].tolist()):
         past = told.touches.item_E[max(told.start_G[place], place - 4) : place]
-        kept = made.item_BL[n][made.item_BL[n] >= 0]
+        kept = made.entries.item_UL[n][made.entries.item_UL[n] >= 0]
         assert kept.tolist() == past.tolist()
