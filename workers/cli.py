@@ -12,6 +12,7 @@ import typer
 
 from workers.cli_dev import demo, dev, doctor, rebuild
 from workers.cli_encoders import encoders
+from workers.cli_learn import tune
 from workers.cli_models import models
 from workers.terminal import EXIT_CODES, CommandError, Exit, complain, wanted
 
@@ -29,6 +30,7 @@ app.add_typer(topics, name="topics", help="The topics on the broker.")
 app.add_typer(worker, name="worker", help="Run one worker here, until SIGTERM or Ctrl-C.")
 app.add_typer(encoders, name="encoders", help="What turns content into vectors.")
 app.add_typer(models, name="models", help="Trained models: which is in force, and back.")
+app.add_typer(tune, name="tune", help="Settings of models, by search.")
 app.add_typer(dev, name="dev", help="Kafka and workers on this machine, and the docs.")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON value a line, for programs.")]
