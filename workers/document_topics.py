@@ -68,9 +68,10 @@ ABOUT: Mapping[str, About] = {
     ),
     "models": About(
         is_="Where trained models are, and how to know that they are the right ones.",
-        key="name",
-        writers=("train",),
-        readers=US,
+        key="name: the one in force; name/version: kept to go back to",
+        writers=("train", "rec models"),
+        readers=(*US, "train"),
+        null="the version is no longer kept",
     ),
     "dead-letters": About(
         is_="Records that could not be used: the bytes and headers as they were received, "

@@ -314,7 +314,7 @@ def model_published() -> None:
     _child("models_published_total").inc()
 
 
-def model_refused(reason: str) -> None:
+def not_published(reason: str) -> None:
     """A round of learning put no model in force, for this reason."""
     _child("models_refused_total", reason).inc()
 

@@ -134,7 +134,7 @@ def publish(worker: Worker, *, clock: Callable[[], float]) -> None:
         outcome = worker.round.outcome()
     except Exception as error:  # noqa: BLE001  # a learner's error must not end the reading
         worker.round, worker.rounds = None, worker.rounds + 1
-        metrics.model_refused("failed")
+        metrics.not_published("failed")
         log.warning("round_failed", why=f"{type(error).__name__}: {error}")
         return
     candidate, known = outcome.candidate.score, outcome.in_force.score
@@ -154,6 +154,6 @@ def publish(worker: Worker, *, clock: Callable[[], float]) -> None:
         why = "" if version else "same"
     worker.round, worker.rounds = None, worker.rounds + 1
     if why:
-        metrics.model_refused(why)
+        metrics.not_published(why)
     said = why or "published"
     log.info("judged", candidate=round(candidate, 4), in_force=round(known, 4), so=said)

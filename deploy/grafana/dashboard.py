@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.grafana.panels import RATE, Panel, lines, quantiles, row, stat, table
 
-WORKERS = '{job=~"encode|recommend|trend"}'
+WORKERS = '{job=~"encode|recommend|trend|train"}'
 SLO_S = 0.5
 
 
@@ -64,6 +64,7 @@ def _rows() -> tuple[tuple[str, list[Panel]], ...]:
         ("Encoding", _encoding()),
         ("Items and users", _state()),
         ("Trends", _trends()),
+        ("Models", _models()),
         ("Workers", _workers()),
     )
 
@@ -274,6 +275,47 @@ def _trends() -> list[Panel]:
             "ops",
             (f"sum(rate(streamrec_trend_tables_total[{RATE}]))", "records"),
             (f"sum(rate(streamrec_trend_rows_total[{RATE}]))", "rows"),
+        ),
+    ]
+
+
+def _models() -> list[Panel]:
+    return [
+        lines(
+            "Age of the model in force",
+            "Since it was made. Growing beyond train.every_s: training is away, or refuses.",
+            "s",
+            ("time() - min by (job) (streamrec_model_at_seconds)", "{{job}}"),
+        ),
+        lines(
+            "Hit rate on the newest events",
+            "Of the newest candidate, and of the model in force on the same events, which the "
+            "candidate has not learned from.",
+            "percentunit",
+            ("max(streamrec_train_candidate_score)", "candidate"),
+            ("max(streamrec_train_current_score)", "in force"),
+        ),
+        lines(
+            "Models published, refused and loaded",
+            "What rounds of learning came to, and what workers made of the cards.",
+            "short",
+            (f"sum(increase(streamrec_models_published_total[{RATE}]))", "published"),
+            (
+                f"sum by (reason) (increase(streamrec_models_refused_total[{RATE}]))",
+                "refused: {{reason}}",
+            ),
+            (
+                f"sum by (outcome) (increase(streamrec_models_loaded_total[{RATE}]))",
+                "taken in: {{outcome}}",
+            ),
+        ),
+        lines(
+            "Still to be learned from, or fused",
+            "Events kept by training, and items without a vector in the space that is rolled "
+            "out.",
+            "short",
+            ("max(streamrec_train_events)", "events kept"),
+            ("max(streamrec_space_items_lacking)", "items lacking"),
         ),
     ]
 

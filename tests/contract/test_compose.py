@@ -13,7 +13,7 @@ from tests.support.programs import need
 
 pytestmark = pytest.mark.compose
 ROOT = Path(__file__).resolve().parents[2]
-WORKERS = {"encode", "recommend", "trend"}
+WORKERS = {"encode", "recommend", "trend", "train"}
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,7 @@ def test_everything_that_a_deployment_needs_is_there(services: dict[str, Any]) -
     assert services["encode"]["command"] == ["rec", "worker", "encode"]
     assert services["recommend"]["command"] == ["rec", "worker", "recommend"]
     assert services["trend"]["command"] == ["rec", "worker", "trend"]
+    assert services["train"]["command"] == ["rec", "worker", "train"]
 
 
 def test_images_are_pinned(services: dict[str, Any]) -> None:
@@ -82,7 +83,7 @@ def test_every_setting_in_it_is_known_to_the_workers(services: dict[str, Any]) -
         settings = services[name]["environment"]
         assert load_config(settings).kafka.bootstrap == "kafka:19092"
         names.add(settings.get("STREAMREC_KAFKA__WORKER"))
-    assert len(names) == 4, "two workers under one name would fence each other"
+    assert len(names) == len(WORKERS) + 1, "two workers under one name would fence each other"
 
 
 def test_files_that_it_mounts_exist(services: dict[str, Any]) -> None:

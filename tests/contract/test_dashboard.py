@@ -94,7 +94,7 @@ def test_the_dashboard_and_the_rules_mean_the_same_jobs_as_the_scraper():
     jobs = {job["job_name"] for job in config["scrape_configs"]}
     assert {"encode", "recommend"} <= jobs
     asked = " ".join([e for _, e in queries()] + [rule["expr"] for rule in RULE_LIST])
-    assert set(re.findall(r'job=~"([^"]*)"', asked)) == {"encode|recommend|trend"}
+    assert set(re.findall(r'job=~"([^"]*)"', asked)) == {"encode|recommend|trend|train"}
 
 
 @pytest.mark.prom
