@@ -184,6 +184,7 @@ def final(said: Data, *, seed: int, told: list[int]) -> None:
     cpu_s = process_time() - began
     frozen_E = asked(said, model, begin=80_000, end=100_000)
     rows = [row("frozen at 80,000", said, frozen_E, begin=80_000, cpu_s=cpu_s)]
+    print(rows[-1], flush=True)
     for each in told:
         began = process_time()
         rank_E = tuned(

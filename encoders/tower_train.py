@@ -40,7 +40,7 @@ _NEVER = -1e9
 class TowerTraining(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a tower is learned."""
 
-    epochs: Positive = 20
+    epochs: Positive = 16
     """times that the newest examples are seen; older ones less often"""
     batch: Positive = 16
     """windows a batch"""
@@ -75,10 +75,10 @@ class FineTuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     epochs: Positive = 2
     optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: Above = 5e-4
+    learning_rate: Above = 3e-4
     recent: Positive = 4_000
     """newest events that are foretold"""
-    replay: Share = 0.25
+    replay: Share = 0.5
     """share of windows of older events among them"""
 
 
