@@ -31,7 +31,25 @@ from evaluation.baselines.content import text_vectors  # noqa: E402
 from evaluation.recorded import Log, movielens_100k  # noqa: E402
 
 K = 20
+# An early stop of the default's way, at which first settings were set beside each other.
+SHORT: dict[str, object] = {
+    "epochs": 15, "batch": 32, "learning_rate": 2e-3, "half_life_days": 30.0,
+}  # fmt: skip
 VARIANTS: dict[str, dict[str, object]] = {
+    "short": SHORT,
+    "short, order within a second as logged": {**SHORT, "shuffle": False},
+    "short, no time between entries": {**SHORT, "gaps": False},
+    "short, no memory": {**SHORT, "memory": False},
+    "short, no content": {**SHORT, "content_width": 0},
+    "short, time of asking looked at, not told": {**SHORT, "asked": True},
+    "short, 25 epochs that halve in 15 days": {
+        **SHORT,
+        "epochs": 25,
+        "half_life_days": 15.0,
+    },
+    "short, rate 0.005": {**SHORT, "learning_rate": 5e-3},
+    "short, rate 0.003, 8 windows a batch": {**SHORT, "learning_rate": 3e-3, "batch": 8},
+    "12 epochs": {"epochs": 12},
     "the default": {},
     "order within a second as logged": {"shuffle": False},
     "no time between entries": {"gaps": False},
