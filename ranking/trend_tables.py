@@ -42,7 +42,8 @@ class TrendTables:
         self._slot = 0
         self._newest_ms = 0
         for name, item in items.items():
-            self.touch(name)
+            if item.at_ms:  # it was counted at some time
+                self.touch(name)
             self.seen(item.at_ms)
             for before, cell in item.before.items():
                 self.follow(before, name, cell)
@@ -106,9 +107,10 @@ class TrendTables:
         names, label = self._members[bucket], f"{self._partition}/b{bucket:02d}"
         for n, half_s in enumerate(self._config.half_lives_s):
             rows = [(name, self._popular(name, n)) for name in names]
-            # what was taken back has to be seen to be 0 by who knows it otherwise
-            news = self._changed.get(bucket, set())
-            rows = [row for row in rows if row[1] > LEAST or row[0] in news]
+            # what has decayed away is left out; what was taken back is told to be 0
+            rows = [
+                r for r in rows if r[1] > LEAST or self._items[r[0]].popular[n] <= LEAST
+            ]
             yield self._table(f"popular/{half_s}/{label}", rows)
         for n, width_s in enumerate(self._config.windows_s):
             width_ms = 1000 * width_s
