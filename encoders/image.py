@@ -166,7 +166,7 @@ def load_image_encoder(
     try:
         ours = from_efficientnet_pytorch(weights.tensors())
         model.load_state_dict(ours)
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, ValueError) as error:
         raise SpecError(
             f"image weights {weights.file}: not an EfficientNet-Lite0"
         ) from error
