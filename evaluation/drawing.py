@@ -163,14 +163,15 @@ def _dot(point: Dot, *, x: float, y: float, taken: list[tuple[float, float, floa
         at += 3
     taken.append((start, start + width, at))
     thread = (
-        f'<path class="thread" d="M{x:.1f},{y:.1f}L{start + (width if left else -2):.1f},{at - 4:.1f}"/>'
+        f'<path class="thread" d="M{x:.1f},{y:.1f}L{x - 6 if left else start - 2:.1f},{at - 4:.1f}"/>'
         if at > y + 8
         else ""
     )
     return (
         f'<g class="dot {point.kind}">{thread}<circle cx="{x:.1f}" cy="{y:.1f}" r="5">'
         f"<title>{escape(point.name)}: {point.y:.3f} at {point.x:.3f}</title></circle>"
-        f'<text x="{start:.1f}" y="{at:.1f}">{escape(point.name)}</text></g>'
+        f'<text x="{x - 8 if left else start:.1f}" y="{at:.1f}" '
+        f'text-anchor="{"end" if left else "start"}">{escape(point.name)}</text></g>'
     )
 
 
@@ -203,7 +204,7 @@ def nice(value: float) -> float:
         return 0.0
     scale: float = 10.0 ** np.floor(np.log10(value))
     return next(
-        m * scale for m in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 5, 6, 8, 10) if m * scale >= value
+        m * scale for m in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10) if m * scale >= value
     )
 
 

@@ -162,13 +162,13 @@ def _lifts(summary: Summary, focus: str) -> str:
         first, last = line.values[0], line.values[-1]
         if first and last and last.mean:
             told.append(
-                f"{line.name}: live is worth {first.mean / last.mean:.1f} x a day old"
+                f"{line.name}: live state is worth {first.mean / last.mean:.1f} times that of a day ago"
             )
     drawn = curves(AGES, lines, label="age of what the recommender knows", band=True)
     return (
         "<h2>The lift of live state</h2>"
         '<p class="soft">The same recommender, told of each event only when it is so old. What '
-        f"people touched is left out at once all the same. {escape('; '.join(told))}.</p>"
+        f"people touched is left out at once all the same. {escape('; '.join(told))}</p>"
         f'<div class="two"><figure>{drawn}</figure></div>'
     )
 

@@ -50,7 +50,8 @@ class CoVisitation:
             self._learn(event)
 
     def score(self, user: int, at_ms: int) -> Scores:
-        return self.readings(user, at_ms, (self.recency,))[0]
+        score_I: Scores = self.readings(user, at_ms, (self.recency,))[0]
+        return score_I
 
     def readings(self, user: int, at_ms: int, recencies: Sequence[float]) -> Scores:
         """R x I: the scores with each of these recencies, from the one table."""

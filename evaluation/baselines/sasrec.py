@@ -17,47 +17,71 @@ from evaluation.baselines.scorer import Profiles, Scores
 from evaluation.recorded import Event, Log
 
 
+class Block(nn.Module):
+    """Attention and two layers, norms first. `bias`: what is added before the softmax."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.norm, self.mix = nn.LayerNorm(width), nn.Linear(width, 3 * width)
+        self.out, self.drop = nn.Linear(width, width), nn.Dropout(dropout)
+        self.wide = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(),
+            nn.Dropout(dropout), nn.Linear(2 * width, width),
+        )  # fmt: skip
+
+    def forward(self, hidden_BLW: Tensor, bias: Tensor) -> Tensor:
+        batch, length, width = hidden_BLW.shape
+        parts = self.mix(self.norm(hidden_BLW)).view(batch, length, 3, self.heads, -1)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        seen = nn.functional.scaled_dot_product_attention(
+            query, key, value, bias, self.dropout if self.training else 0.0
+        )
+        seen_BLW = seen.transpose(1, 2).reshape(batch, length, width)
+        hidden_BLW = hidden_BLW + self.drop(self.out(seen_BLW))
+        found: Tensor = hidden_BLW + self.drop(self.wide(hidden_BLW))
+        return found
+
+
 class Attention(nn.Module):
     """Items in order -> a vector a place, to be compared with the items' own vectors.
 
-    Item 0 is padding; ours are counted from 1. Sequences end at the last place."""
+    Places are told apart by a bias that falls with distance (Press et al. 2022, ALiBi), not by
+    learnt vectors: a few hundred people teach too little of fifty places, and the newest
+    events count most from the first step. Item 0 is padding, at the front; `start` is a
+    sequence's beginning; ours are counted from 1."""
 
     def __init__(
-        self,
-        items: int,
-        *,
-        width: int,
-        blocks: int,
-        heads: int,
-        length: int,
-        dropout: float,
+        self, items: int, *, width: int, blocks: int, heads: int, dropout: float
     ) -> None:
         super().__init__()
-        self.items = nn.Embedding(items + 1, width, padding_idx=0)
-        self.places = nn.Embedding(length, width)
-        nn.init.normal_(self.items.weight, std=0.02)
-        nn.init.normal_(self.places.weight, std=0.02)
+        self.start = items + 1
+        self.items = nn.Embedding(items + 2, width, padding_idx=0)
+        nn.init.normal_(self.items.weight, std=0.05)
         self.drop = nn.Dropout(dropout)
-        layer = nn.TransformerEncoderLayer(
-            width, heads, 4 * width, dropout, activation="gelu",
-            batch_first=True, norm_first=True,
-        )  # fmt: skip
-        self.blocks = nn.TransformerEncoder(layer, blocks, enable_nested_tensor=False)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
         self.bias = nn.Parameter(torch.zeros(items))
+        # Heads look from one event back to all of them alike.
+        self.slope_H = 2.0 ** torch.linspace(0, -5, heads)
 
     def forward(self, item_BL: Tensor) -> Tensor:
         length = item_BL.shape[1]
-        place_L = torch.arange(len(self.places.weight) - length, len(self.places.weight))
-        hidden_BLW = self.drop(self.items(item_BL) + self.places(place_L))
-        # Padding stands before what counts; a place may look at itself, so none is all masked.
-        later_LL = torch.ones(length, length, dtype=torch.bool).triu(1)
-        hidden_BLW = self.blocks(hidden_BLW, mask=later_LL, is_causal=True)
+        place_L = torch.arange(length)
+        back_LL = place_L[:, None] - place_L[None, :]
+        bias = -self.slope_H[:, None, None] * back_LL.clamp(min=0)
+        barred = (back_LL < 0) | (item_BL == 0)[:, None, None, :]
+        # Padding may look at itself, so that no row is all barred.
+        barred = barred & ~torch.eye(length, dtype=torch.bool)
+        bias = bias[None].masked_fill(barred, -torch.inf)
+        hidden_BLW = self.drop(self.items(item_BL))
+        for block in self.blocks:
+            hidden_BLW = block(hidden_BLW, bias)
         found: Tensor = self.norm(hidden_BLW)
         return found
 
     def scores(self, hidden: Tensor) -> Tensor:
-        return hidden @ self.items.weight[1:].T + self.bias
+        return hidden @ self.items.weight[1:-1].T + self.bias
 
 
 @dataclass(slots=True)
@@ -67,7 +91,7 @@ class SasRec:
 
     width: int = 64
     blocks: int = 2
-    heads: int = 2
+    heads: int = 4
     length: int = 50
     dropout: float = 0.3
     epochs: int = 40
@@ -91,7 +115,7 @@ class SasRec:
         self._rng = torch.Generator().manual_seed(self.seed)
         self.net = Attention(
             len(history.items), width=self.width, blocks=self.blocks, heads=self.heads,
-            length=self.length, dropout=self.dropout,
+            dropout=self.dropout,
         )  # fmt: skip
         for event in history.each():
             self._note(event)
@@ -107,7 +131,9 @@ class SasRec:
 
     def score(self, user: int, at_ms: int) -> Scores:
         known = self.profiles.known(user, at_ms, self.length)[::-1]
-        item_BL = torch.tensor([[0, *(item + 1 for item in known)][-self.length :]])
+        item_BL = torch.tensor(
+            [[self.net.start, *(item + 1 for item in known)][-self.length :]]
+        )
         self.net.eval()
         with torch.inference_mode():
             found: Scores = self.net.scores(self.net(item_BL)[0, -1]).numpy()
@@ -130,9 +156,12 @@ class SasRec:
             self._recent.append(event.user)
 
     def _windows(self, user: int) -> list[list[int]]:
-        """The user's items from 1, with the start's 0 before them, cut from the newest on
+        """The user's items from 1, with the start before them, cut from the newest on
         into windows of length + 1 that share one item."""
-        items = [0, *(item + 1 for item in self.profiles.newest(user, 1 << 30)[::-1])]
+        items = [
+            self.net.start,
+            *(item + 1 for item in self.profiles.newest(user, 1 << 30)[::-1]),
+        ]
         ends = range(len(items), 1, -self.length)
         return [items[max(0, end - self.length - 1) : end] for end in ends]
 
