@@ -11,7 +11,9 @@ from itertools import count
 from encoders.law import Law
 from ranking.catalogue import Catalogue
 from ranking.resident import ResidentIndex
+from ranking.trend_config import TrendConfig
 from schemas import Event, Slate, decode, encode
+from workers.blending import Blending
 from workers.config import ListConfig, RecommendConfig
 from workers.items import Items
 from workers.lists import Lists
@@ -20,11 +22,13 @@ from workers.memory import MemoryUserStore
 from workers.memory_log import MemoryLog, MemorySink, MemorySource, MemoryTable
 from workers.ports import Outbound, UserStore
 from workers.recommend import run
+from workers.routed import RoutedTable
 from workers.users import Users
 
 EVENTS, ITEMS, VECTORS = "rec.events.v1", "rec.items.v1", "rec.item-vectors.v1"
 SLATES, DEAD_LETTERS = "rec.recommendations.v1", "rec.dead-letters.v1"
-TOPICS = (EVENTS, ITEMS, VECTORS, SLATES, DEAD_LETTERS)
+TRENDS = "rec.trends.v1"
+TOPICS = (EVENTS, ITEMS, VECTORS, SLATES, DEAD_LETTERS, TRENDS)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -40,6 +44,9 @@ class Replay:
     store: UserStore = field(default_factory=MemoryUserStore)
     lists: ListConfig = field(default_factory=ListConfig)
     law: Law = field(default_factory=Law)
+    trends: TrendConfig | None = (
+        None  # how trends are read; None: lists go by content alone
+    )
     log: MemoryLog = field(init=False)
     seconds: Iterator[float] = field(default_factory=lambda: (0.26 * n for n in count()))
 
@@ -61,8 +68,13 @@ class Replay:
     ) -> Worker:
         """A worker of the group with its doors open, not running yet."""
         source = MemorySource(self.log, topics=[EVENTS], group="recommend", worker=name)
+        heard: list[Blending] = []
+        table = RoutedTable(
+            MemoryTable(self.log, topics=[ITEMS, VECTORS, TRENDS]),
+            {TRENDS: lambda record: heard[0].heard(record) if heard else None},
+        )
         items = Items(
-            table=MemoryTable(self.log, topics=[ITEMS, VECTORS]),
+            table=table,
             index=ResidentIndex(self.width),
             catalogue=Catalogue(self.lists.popular_half_life_ms),
             items_topic=ITEMS,
@@ -70,7 +82,9 @@ class Replay:
             width=self.width,
             law=self.law,
         )
-        lists = Lists(items, self.lists, SLATES, "msgpack", "replay")
+        if self.trends is not None:
+            heard.append(Blending(items, self.trends, self.lists.fatigue))
+        lists = Lists(items, self.lists, SLATES, "msgpack", "replay", *heard)
         users = Users(
             store=self.store,
             law=self.law,

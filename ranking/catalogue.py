@@ -1,5 +1,6 @@
 """What lists need to know of items besides their vectors: columns, one row an item."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -13,12 +14,15 @@ _RESCALE = 64.0  # half-lives by which a new event may lead before popularity is
 
 @dataclass(slots=True, eq=False)
 class Catalogue:
-    """Rows are reused after removal. `popularity` is a decayed count relative to `popular_at_ms`."""
+    """A row is an item's for as long as the worker lives, withdrawn or not, so that trends and
+    models may point at it; some are known by name alone (`name`), for trends or a model speak of
+    them, and have hash 0. `popularity` is a decayed count relative to `popular_at_ms`."""
 
     popular_half_life_ms: float
     row_of: dict[int, int] = field(default_factory=dict)
-    free: list[int] = field(default_factory=list)
     rows: HashRows = field(default_factory=HashRows)
+    named: HashRows = field(default_factory=HashRows)
+    name: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(64, np.uint64))
     item_id: NDArray[np.object_] = field(default_factory=lambda: np.full(64, "", object))
     categories: list[frozenset[str]] = field(default_factory=list)
     in_category: dict[str, set[int]] = field(default_factory=dict)
@@ -48,7 +52,9 @@ class Catalogue:
         """Add an item, or replace its attributes."""
         row = self.row_of.get(name)
         if row is None:
-            row = self._new_row(name)
+            row = int(self.place([name])[0])
+            self.row_of[name] = row
+            self.rows.place(np.array([name], np.uint64), np.array([row]))
         for category in self.categories[row]:
             self.in_category[category].discard(row)
         for category in categories:
@@ -70,7 +76,6 @@ class Catalogue:
         for column in self.sketches.values():
             column[row] = 0
         self.rows.place(np.array([name], np.uint64), np.array([-1]))
-        self.free.append(row)
 
     def id_of(self, name: int) -> str | None:
         """The item id of a hash, if the item is here."""
@@ -80,6 +85,27 @@ class Catalogue:
     def find(self, hash_E: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Rows of many hashes, in their shape; -1 for items that are not here."""
         return self.rows.find(hash_E.ravel()).reshape(hash_E.shape)
+
+    @property
+    def size(self) -> int:
+        """Rows in use, those known by name alone among them."""
+        return len(self.categories)
+
+    def place(self, names: Sequence[int] | NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The row of each of these hashes, whether the item is here or not yet."""
+        name_E = np.asarray(names, np.uint64)
+        row_E = self.named.find(name_E)
+        new_X = np.unique(name_E[row_E < 0])
+        if len(new_X):
+            first = len(self.categories)
+            self.categories += [frozenset()] * len(new_X)
+            while len(self.categories) > len(self.hash):
+                self._grow()
+            row_X = np.arange(first, first + len(new_X))
+            self.name[row_X] = new_X
+            self.named.place(new_X, row_X)
+            row_E = self.named.find(name_E)
+        return row_E
 
     def sketch(self, name: int, sketches: dict[str, NDArray[np.float16]]) -> None:
         """Set the item's sketch of each modality; those not named are emptied."""
@@ -129,21 +155,10 @@ class Catalogue:
         rows = self.in_category.get(category, set())
         return np.fromiter(rows, np.int64, len(rows))
 
-    def _new_row(self, name: int) -> int:
-        if self.free:
-            row = self.free.pop()
-        else:
-            row = len(self.categories)
-            self.categories.append(frozenset())
-            if row == len(self.hash):
-                self._grow()
-        self.row_of[name] = row
-        self.rows.place(np.array([name], np.uint64), np.array([row]))
-        return row
-
     def _grow(self) -> None:
         for column in (
             "hash",
+            "name",
             "available",
             "expires_at_ms",
             "published_at_ms",

@@ -8,6 +8,7 @@ withdrawn, unavailable or expired at the list's event time, or not of the asked 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,18 +46,17 @@ def places(
     wanted: Sequence[Wanted],
     *,
     hash_UK: NDArray[np.uint64],
-    score_UK: NDArray[np.float32],
+    score_UK: NDArray[np.floating[Any]],
     catalogue: Catalogue,
     fresh_share: float,
+    source_UK: NDArray[np.object_] | None = None,
 ) -> Places:
     """Each list's places: what was found (best first, then hashes 0), filled up with what is
-    popular and fresh."""
-    source_U1 = np.array([[row.source] for row in wanted], object).reshape(-1, 1)
-    out = Places(
-        hash_UK.copy(),
-        score_UK.astype(np.float64).round(6),
-        np.broadcast_to(source_U1, hash_UK.shape).copy(),
-    )
+    popular and fresh. `source_UK` where a list's own source is not that of all its places."""
+    if source_UK is None:
+        source_U1 = np.array([[row.source] for row in wanted], object).reshape(-1, 1)
+        source_UK = np.broadcast_to(source_U1, hash_UK.shape)
+    out = Places(hash_UK.copy(), score_UK.astype(np.float64).round(6), source_UK.copy())
     newest_ms = max((row.as_of_ms for row in wanted), default=0)
     filler = Filler(catalogue, share=fresh_share, as_of_ms=newest_ms)
     k = hash_UK.shape[1]

@@ -145,11 +145,14 @@ class Lags:
     """The variants' weights by the lag, laid out once."""
 
     def __init__(self, variants: Sequence[Variant]) -> None:
-        self.depth = max((len(v.lag_weights) for v in variants), default=0)
+        pairs = [() if v.first else v.lag_weights for v in variants]
+        self.depth = max(map(len, pairs), default=0)
+        self.first = max((v.first for v in variants), default=0)
+        self._firsts = [v.first for v in variants]
         self._gaps_ms = [v.max_gap_ms for v in variants]
-        self._least_gap_ms = min(self._gaps_ms, default=0)
+        self._halves_ms = [v.gap_half_life_ms for v in variants]
         self._weights = [
-            [v.lag_weights[lag] if lag < len(v.lag_weights) else 0.0 for v in variants]
+            [weights[lag] if lag < len(weights) else 0.0 for weights in pairs]
             for lag in range(self.depth)
         ]
 
@@ -170,12 +173,28 @@ class Lags:
             if lag >= self.depth:
                 return
             named.add(seen.item_id)
-            weights, gap_ms = self._weights[lag], abs(at.at_ms - seen.at_ms)
-            if gap_ms > self._least_gap_ms:
-                near = zip(weights, self._gaps_ms, strict=True)
-                weights = [weight if gap_ms <= most else 0.0 for weight, most in near]
+            gap_ms = abs(at.at_ms - seen.at_ms)
+            near = zip(self._weights[lag], self._gaps_ms, self._halves_ms, strict=True)
+            weights = [
+                0.0 if gap_ms > most else weight * exp2(-gap_ms / half) if half else weight
+                for weight, most, half in near
+            ]
             if any(weights):
                 yield seen.item_id, weights
+
+    def entry(
+        self, past: Sequence[Seen], at: TrendEvent
+    ) -> Iterator[tuple[str, list[float]]]:
+        """The number of this touch among the person's first different items, as what it
+        follows: a name that no item has."""
+        visited = {seen.item_id for seen in past if seen.visited}
+        number = len(visited)
+        if number < self.first and at.item_id not in visited:
+            weights = [1.0 if number < first else 0.0 for first in self._firsts]
+            yield f"{ENTRY}{number}", weights
+
+
+ENTRY = "\x01"  # no item's id has it
 
 
 _encode = msgspec.msgpack.Encoder().encode

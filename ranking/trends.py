@@ -7,6 +7,7 @@ another. No Kafka, no clock: time is the events' own, so that a replay gives wha
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from encoders.law import CODES, IMPRESSION, Law
 from ranking.trend_config import TrendConfig
@@ -158,7 +159,9 @@ class Trends:
 
     def _follow(self, event: TrendEvent, item: ItemTrend, past: Sequence[Seen]) -> None:
         self._tables.seen(event.at_ms)
-        for name, weights in self._lags.predecessors(past, event):
+        lags = self._lags
+        pairs = chain(lags.predecessors(past, event), lags.entry(past, event))
+        for name, weights in pairs:
             row = item.follow(name, event.at_ms, weights, self._half_ms)
             self._tables.follow(name, event.item_id, row)
         for name in item.prune(self._config.keep_rows, max(self._half_ms, default=1.0)):

@@ -88,6 +88,8 @@ class ListConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     k: Annotated[int, Meta(ge=1, le=1000)] = 10
     """items a list"""
+    ranker: Literal["blend", "content"] = "blend"
+    """blend: trends, the trained model and content, as far as they are there; content: alone"""
     reasons: Annotated[int, Meta(ge=0, le=10)] = 2
     """reasons an item"""
     heaviest: Positive = 256

@@ -41,6 +41,7 @@ class Items:
     law: Law
     arrived: dict[int, tuple[NDArray[np.float32], Sketches]] = field(default_factory=dict)
     other_versions: set[str] = field(default_factory=set)
+    fresh: set[int] = field(default_factory=set)  # changed since lists last took them in
     spaces: Spaces | None = None  # where another space may be rolled out beside this one
 
     def catch_up(self, *, keep_on: Callable[[], bool]) -> None:
@@ -88,6 +89,7 @@ class Items:
             changed[name] = None
         self.index.remove([name for name in gone if name not in self.catalogue.row_of])
         self._project(changed)
+        self.fresh.update(changed)
         metrics.gauges(items_indexed=len(self.index))
 
     def _apply(self, record: Record, name: int, gone: dict[int, None]) -> None:

@@ -7,6 +7,7 @@ Shapes:  U = lists of a chunk,  K = places,  M = past items that reasons are sou
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from ranking.reasons import past, reasons
 from ranking.slate import Places, Wanted, places, slate_items
 from schemas import CONTENT_TYPES, Encoding, Reason, Slate, SlateItem, encode
 from workers import metrics
+from workers.blending import Blending, Person
 from workers.config import ListConfig
 from workers.decode import carried
 from workers.folding import Asked
@@ -28,7 +30,8 @@ from workers.users import Held
 
 CHUNK = 512
 PAST = 24
-RANKER = "cosine-1"
+NAMED = ("interest", "together", "sequence", "category", "query")
+RANKER, BLEND = "cosine-1", "blend-1"
 
 
 @dataclass(slots=True, eq=False)
@@ -40,9 +43,12 @@ class Lists:
     topic: str
     encoding: Encoding
     model: str
+    blending: Blending | None = None
 
     def make(self, asked: Sequence[Asked]) -> list[Outbound]:
         """Every list, as it goes out, in the order in which it was asked for."""
+        if self.blending is not None:
+            self.blending.refresh()
         out: list[Outbound] = []
         for at in range(0, len(asked), CHUNK):
             chunk = asked[at : at + CHUNK]
@@ -69,19 +75,17 @@ class Lists:
             held = self.encode_users([a.user for a in asked])
             wanted, vector_UD = self._wanted(asked)
         with metrics.stage("search"):
-            found = self._search(asked, wanted, vector_UD)
+            rows = self._places(asked, wanted, held, vector_UD)
         with metrics.stage("rank"):
-            rows = places(
-                wanted,
-                hash_UK=found[0],
-                score_UK=found[1],
-                catalogue=self.items.catalogue,
-                fresh_share=self.config.fresh_share,
-            )
             items = slate_items(rows, self._reasons(held, rows), self.items.catalogue)
         for source, n in Counter(_source(row) for row in items).items():
             metrics.lists(source, n)
-        versions = {"encoder": self.items.encoder, "model": self.model, "ranker": RANKER}
+        blended = self.blending is not None and self.blending.ready
+        versions = {
+            "encoder": self.items.encoder,
+            "model": self.model,
+            "ranker": BLEND if blended else RANKER,
+        }
         return [
             Slate(
                 slate_id=f"{a.records[-1].partition}-{a.records[-1].offset}",
@@ -95,6 +99,48 @@ class Lists:
             )
             for a, row in zip(asked, items, strict=True)
         ]
+
+    def _places(
+        self,
+        asked: Sequence[Asked],
+        wanted: Sequence[Wanted],
+        held: Masses,
+        vector_UD: NDArray[np.float32],
+    ) -> Places:
+        """Blended where there is more to go by than content, but for what was asked in words,
+        a picture or a sound: that is searched for. Then filled up."""
+        blending = self.blending
+        if blending is None or not blending.ready:
+            return self._filled(wanted, *self._search(asked, wanted, vector_UD))
+        persons = [
+            Person(a.user.state, a.user.interest, w)
+            for a, w in zip(asked, wanted, strict=True)
+        ]
+        made = blending.places(persons, held, k=self.config.k)
+        said = [u for u, row in enumerate(wanted) if row.source == "query"]
+        if said:
+            found = self._search(
+                [asked[u] for u in said], [wanted[u] for u in said], vector_UD[said]
+            )
+            made.hash_UK[said], made.source_UK[said] = found[0], "query"
+            made.score_UK[said] = found[1].astype(np.float64).round(6)
+        return self._filled(wanted, made.hash_UK, made.score_UK, made.source_UK)
+
+    def _filled(
+        self,
+        wanted: Sequence[Wanted],
+        hash_UK: NDArray[np.uint64],
+        score_UK: NDArray[np.floating[Any]],
+        source_UK: NDArray[np.object_] | None = None,
+    ) -> Places:
+        return places(
+            wanted,
+            hash_UK=hash_UK,
+            score_UK=score_UK,
+            source_UK=source_UK,
+            catalogue=self.items.catalogue,
+            fresh_share=self.config.fresh_share,
+        )
 
     def _wanted(self, asked: Sequence[Asked]) -> tuple[list[Wanted], NDArray[np.float32]]:
         """What each list must leave out, and the unit vector that it is searched by: the
@@ -210,4 +256,4 @@ def _unit(vector_UD: NDArray[np.float32]) -> NDArray[np.float32]:
 def _source(row: Sequence[SlateItem]) -> str:
     if not row:
         return "empty"
-    return row[0].source if row[0].source in ("interest", "query") else "cold"
+    return row[0].source if row[0].source in NAMED else "cold"

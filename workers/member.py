@@ -81,6 +81,8 @@ def reload(worker: Worker) -> None:
             held.interest_at = -1
     if worker.models is not None and (model := worker.models.take()) is not None:
         worker.lists.model = model.version
+        if worker.lists.blending is not None:
+            worker.lists.blending.use(model)
 
 
 def restart(worker: Worker, restarted: Restarted) -> None:

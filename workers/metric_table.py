@@ -80,7 +80,9 @@ REASONS = (
     "from_the_future", "too_late_to_undo", *get_args(MediaReason), OTHER,
 )  # fmt: skip
 MODALITIES = ("text", "image", "audio", "video", "sensor", OTHER)
-SOURCES = ("interest", "query", "cold", "empty", "erased", OTHER)
+SOURCES = (
+    "interest", "together", "sequence", "category", "query", "cold", "empty", "erased", OTHER,
+)  # fmt: skip
 CAUSES = ("interaction", "query", "upload", OTHER)
 RESTARTS = ("rolled_back", "progress_moved", "store", "rebalance", OTHER)
 MODEL_REFUSALS = (
@@ -183,6 +185,11 @@ METRICS: tuple[Metric, ...] = (
         help="Lists published, by what they were made from.",
         act="Many empty: the catalogue is empty or filters exclude everything. Many cold: "
         "item vectors are missing.",
+    ),
+    Metric(
+        name="trends_at_seconds", kind="gauge", unit="seconds", roles=RECOMMEND,
+        help="Event time, in seconds since 1970, up to which trends are known to lists.",
+        act="More than 2 s behind the newest events: the trend worker is down or too slow.",
     ),
     Metric(
         name="users_cached", kind="gauge", unit="users", roles=RECOMMEND,

@@ -10,11 +10,12 @@ from encoders.fusion_load import load_fusion
 from encoders.specs import SpecError
 from ranking.catalogue import Catalogue
 from workers import metrics
+from workers.blending import Blending
 from workers.config import Config, topic
 from workers.health import Health, Questions
 from workers.items import Items
 from workers.kafka import KafkaSource, KafkaTable, TransactionalSink, read_partition
-from workers.lists import RANKER, Lists
+from workers.lists import Lists
 from workers.measured import MeasuredSink, MeasuredStore
 from workers.member import Worker
 from workers.model_cards import FUSION, Cards
@@ -55,7 +56,7 @@ def assemble(
     stack.callback(users.store.close)
     models = Models(config.models, width=width, health=health, load=load_model)
     stack.callback(models.close)
-    roles = ("items", "item-vectors", "models")
+    roles = ("items", "item-vectors", "models", "trends")
     tables = KafkaTable(kafka, topics=[topic(kafka, role) for role in roles])
     stack.callback(tables.close)
     spaces = _spaces(config, configured=encoder)
@@ -65,7 +66,14 @@ def assemble(
         models.apply(record)
         spaces.card(record)
 
-    table = RoutedTable(tables, {topic(kafka, "models"): carded})
+    def trending(record: Record) -> None:
+        if blending is not None:
+            blending.heard(record)
+
+    blending: Blending | None = None
+    table = RoutedTable(
+        tables, {topic(kafka, "models"): carded, topic(kafka, "trends"): trending}
+    )
     items = Items(
         table=table,
         index=spaces.index,
@@ -77,7 +85,9 @@ def assemble(
         law=law,
     )
     recommendations = topic(kafka, "recommendations")
-    lists = Lists(items, config.list, recommendations, config.wire.slates, MODEL)
+    if config.list.ranker == "blend":
+        blending = Blending(items, config.trend, config.list.fatigue)
+    lists = Lists(items, config.list, recommendations, config.wire.slates, MODEL, blending)
     source = KafkaSource(
         kafka,
         topics=[events],
@@ -91,7 +101,7 @@ def assemble(
     metrics.info(
         encoder=encoder,
         model=MODEL,
-        ranker=RANKER,
+        ranker=config.list.ranker,
         law=law.digest,
         store=urlsplit(config.qdrant.url).hostname or config.qdrant.url or "embedded",
         index=type(items.index).__name__,

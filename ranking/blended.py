@@ -1,0 +1,177 @@
+"""People into places: every source speaks, a prior chooses candidates, the blend orders them.
+
+    features of all pairs -> prior -> candidates (and the content's neighbours) -> features of
+    those -> blend -> the first k
+
+Shapes:  U = lists,  N = rows of the catalogue,  C = candidates,  K = places,  F = features
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ranking.feature_names import FEATURES, SOURCE_OF
+from ranking.features import Features, Sources, features, late
+from ranking.people import Floats, Ints, People, recency
+
+CANDIDATES = 200
+PAIRS = 400_000  # people x items whose features are at hand at once
+Vectors = Callable[[NDArray[np.uint64]], tuple[Floats, NDArray[np.bool_]]]
+SOURCES = np.array(
+    ["together", "sequence", "category", "popular", "fresh", "interest"], object
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """C candidates a list, with their features; where `there_UC` is false, there is none."""
+
+    row_UC: Ints
+    there_UC: NDArray[np.bool_]
+    feature_UCF: Floats
+
+
+def candidates(
+    people: People,
+    sources: Sources,
+    *,
+    listed_UN: NDArray[np.bool_],
+    vectors: Vectors,
+    interest_UD: Floats,
+    found_UX: Ints | None = None,
+    wanted_U: Ints | None = None,
+    memory_UW: Tensor | None = None,
+    size: int = CANDIDATES,
+) -> Candidates:
+    """The prior's best of what may be listed, and `found_UX` (rows, -1: none) from a search by
+    content. With `wanted_U` that item stands first in every row, so that it can be learned
+    from."""
+    told = features(people, sources, memory_UW=memory_UW)
+    weight_F = sources.model.blend.prior.numpy()
+    score_UN = told.prior(weight_F)
+    score_UN[~listed_UN] = -np.inf
+    if wanted_U is not None:
+        score_UN[np.arange(len(people)), wanted_U] = np.inf
+    rows = score_UN.shape[1]
+    size = min(size, rows)
+    row_UC = (
+        np.argpartition(-score_UN, size - 1, axis=1)[:, :size]
+        if size < rows
+        else (np.broadcast_to(np.arange(rows), score_UN.shape).copy())
+    )
+    if wanted_U is not None:
+        row_UC = _first(row_UC, wanted_U)
+    there_UC = np.take_along_axis(score_UN, row_UC, axis=1) > -np.inf
+    if found_UX is not None:
+        row_UC, there_UC = _joined(row_UC, there_UC, found_UX, listed_UN)
+    return Candidates(row_UC, there_UC, _features(
+        people, sources, told, row_UC, vectors=vectors, interest_UD=interest_UD
+    ))  # fmt: skip
+
+
+def ordered(
+    found: Candidates, sources: Sources, *, k: int, tired_UC: Floats | None = None
+) -> tuple[Ints, Floats, NDArray[np.object_]]:
+    """U x K rows (-1: no more), their scores (how likely each is the next, among the
+    candidates) and the source that speaks loudest for each."""
+    blend = sources.model.blend
+    with torch.inference_mode():
+        logit_UC = blend(torch.from_numpy(found.feature_UCF))
+        if tired_UC is not None:
+            logit_UC += torch.from_numpy(tired_UC)
+        logit_UC[~torch.from_numpy(found.there_UC)] = -torch.inf
+        top = torch.softmax(logit_UC, dim=1).nan_to_num_().topk(min(k, logit_UC.shape[1]))
+    at_UK, score_UK = top.indices.numpy(), top.values.numpy()
+    row_UK = np.take_along_axis(found.row_UC, at_UK, axis=1)
+    row_UK[~np.take_along_axis(found.there_UC, at_UK, axis=1)] = -1
+    feature_UKF = np.take_along_axis(found.feature_UCF, at_UK[..., None], axis=1)
+    return row_UK, score_UK, loudest(feature_UKF, sources)
+
+
+def loudest(feature_UKF: Floats, sources: Sources) -> NDArray[np.object_]:
+    """U x K: the source whose features lift the item most above an average one."""
+    blend = sources.model.blend
+    weight_F = (blend.linear.weight[0] * blend.scale_F).numpy()  # type: ignore[operator]
+    share_UKF = (feature_UKF - blend.mean_F.numpy()) * weight_F  # type: ignore[operator]
+    share_UKS = np.stack(
+        [
+            sum(
+                (share_UKF[..., f] for f, name in enumerate(FEATURES) if SOURCE_OF[name] == source),
+                start=np.zeros(share_UKF.shape[:2], np.float32),
+            )
+            for source in SOURCES
+        ],
+        axis=-1,
+    )  # fmt: skip
+    best: NDArray[np.object_] = SOURCES[share_UKS.argmax(axis=-1)]
+    return best
+
+
+def _features(
+    people: People,
+    sources: Sources,
+    told: Features,
+    row_UC: Ints,
+    *,
+    vectors: Vectors,
+    interest_UD: Floats,
+) -> Floats:
+    """All features of the candidates. Content is compared without what all items share."""
+    name = sources.catalogue.name
+    past_UL = people.row_UL[:, :30]
+    weight_UL = np.where(past_UL >= 0, recency(people.age_ms_UL, people.row_UL)[:, :30], 0)
+    row_X, at_X = np.unique(
+        np.concatenate([row_UC.ravel(), np.maximum(past_UL, 0).ravel()]),
+        return_inverse=True,
+    )
+    vector_XD, known_X = vectors(name[row_X])
+    centred_XD = sources.centred(vector_XD, known_X)
+    split = row_UC.size
+    past_ULD = centred_XD[at_X[split:]].reshape(*past_UL.shape, -1)
+    recent_UD = unit((weight_UL[:, None, :] @ past_ULD)[:, 0])
+    return told.of(
+        row_UC,
+        late(
+            people, row_UC,
+            vector_UCD=centred_XD[at_X[:split]].reshape(*row_UC.shape, -1),
+            recent_UD=recent_UD, interest_UD=interest_UD,
+        ),
+    )  # fmt: skip
+
+
+def _first(row_UC: Ints, wanted_U: Ints) -> Ints:
+    """Each row's wanted item in its first place."""
+    at_U = (row_UC == wanted_U[:, None]).argmax(axis=1)
+    row_UC[np.arange(len(row_UC)), at_U] = row_UC[:, 0]
+    row_UC[:, 0] = wanted_U
+    return row_UC
+
+
+def _joined(
+    row_UC: Ints, there_UC: NDArray[np.bool_], found_UX: Ints, listed_UN: NDArray[np.bool_]
+) -> tuple[Ints, NDArray[np.bool_]]:
+    """Candidates and what a search found, none twice."""
+    safe_UX = np.maximum(found_UX, 0)
+    listed_UX = (found_UX >= 0) & np.take_along_axis(listed_UN, safe_UX, axis=1)
+    known_UX = (found_UX[:, :, None] == row_UC[:, None, :]).any(axis=2)
+    return (
+        np.concatenate([row_UC, safe_UX], axis=1),
+        np.concatenate([there_UC, listed_UX & ~known_UX], axis=1),
+    )
+
+
+def unit(vector_UD: Floats) -> Floats:
+    """Rows of length one; zero rows stay zero."""
+    length_U1 = np.linalg.norm(vector_UD, axis=1, keepdims=True)
+    made: Floats = (vector_UD / np.maximum(length_U1, 1e-12)).astype(np.float32)
+    return made
+
+
+def chunks(count: int, *, rows: int) -> Sequence[slice]:
+    """People in parts whose features fit in memory."""
+    size = max(1, PAIRS // max(rows, 1))
+    return [slice(at, at + size) for at in range(0, count, size)]

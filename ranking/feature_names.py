@@ -1,0 +1,27 @@
+"""The features that candidates are weighed by, and the source that each speaks for."""
+
+SOURCE_OF = {
+    "together": "together",  # what people touched after what this person touched just now
+    "recent": "together",  # the same, of the last days only
+    "last": "together",  # after the newest touch alone
+    "ease": "together",  # learned: what speaks for what, indirect ways taken out
+    "sequence": "sequence",  # the user tower
+    "category": "category",  # categories of the newest touches
+    "entry": "popular",  # what people begin with, by how many they touched so far
+    "popular_hour": "popular",
+    "popular_day": "popular",
+    "popular_long": "popular",
+    "fresh": "fresh",  # how new the item is
+    "content": "interest",  # likeness to the newest touches
+    "interest": "interest",  # likeness to the long-term interest
+    "touches": "",  # how many items the person touched
+    "burst": "",  # how many of them within the newest second
+    "known": "",  # whether the item has a vector
+}
+FEATURES = tuple(SOURCE_OF)
+PAIRED = FEATURES[: FEATURES.index("popular_hour")]
+"""Known for every pair of a person and an item: U x N each."""
+ITEMWISE = FEATURES[len(PAIRED) : FEATURES.index("content")]
+"""Of items alone: N each."""
+LATE = FEATURES[FEATURES.index("content") :]
+"""Looked up for candidates only."""

@@ -1,0 +1,191 @@
+"""What follows what, as it is read from the trends: weighted edges between rows of the catalogue.
+
+Shapes:  C = cells (edges) of a change,  U = users,  L = past items of each, padded with row -1,
+         N = rows of the catalogue,  M = edges kept an owner
+
+A cell is (owner row, next row, source partition) -> weight. Cells of all partitions stand side by
+side and are summed as they are read, so nothing is ever repartitioned. Weights are relative to
+one time by forward decay (Cormode et al. 2009): nothing has to be touched for getting older.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FEW, _POWER = (
+    20.0,
+    0.7,
+)  # of an owner's sum: see docs/learning.md for what they were tried against
+_AHEAD = 64.0  # half-lives by which a cell may lead the reference before all are rescaled
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(slots=True, eq=False)
+class Follows:
+    """The edges of one variant: at most `width` an owner, the heaviest. `half_life_ms`: after
+    so long an edge counts half."""
+
+    half_life_ms: float
+    width: int = 200
+    ref_ms: int = -1
+    to_NM: NDArray[np.int32] = field(init=False)
+    part_NM: NDArray[np.int16] = field(init=False)
+    weight_NM: Floats = field(init=False)
+    total_N: Floats = field(init=False)
+    count_N: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.to_NM = np.full((0, self.width), -1, np.int32)
+        self.part_NM = np.zeros((0, self.width), np.int16)
+        self.weight_NM = np.zeros((0, self.width), np.float32)
+        self.total_N = np.zeros(0, np.float32)
+        self.count_N = np.zeros(0, np.int64)
+
+    @classmethod
+    def fixed(cls, owner_X: Ints, to_XK: Ints, weight_XK: Floats) -> "Follows":
+        """Edges that were learned and do not change: of each owner up to K, -1 for none."""
+        made = cls(float("inf"), width=to_XK.shape[1], ref_ms=0)
+        made._reach(int(owner_X.max(initial=-1)) + 1)
+        made.to_NM[owner_X], made.weight_NM[owner_X] = to_XK, weight_XK
+        made.count_N[owner_X] = made.width
+        return made
+
+    def put(
+        self,
+        owner_C: Ints,
+        next_C: Ints,
+        partition_C: Ints,
+        value_C: NDArray[np.float64],
+        at_ms_C: Ints,
+    ) -> None:
+        """Set cells; of several for the same place the last one counts. `value_C` is what the
+        cell is worth at `at_ms_C`. An owner that is full lets go of its lightest."""
+        if not len(owner_C):
+            return
+        self._reach(int(owner_C.max()) + 1)
+        key_C = (owner_C << 40) | (next_C << 12) | partition_C
+        last_C = len(key_C) - 1 - np.unique(key_C[::-1], return_index=True)[1]
+        weight_C = self._forward(value_C, at_ms_C)[last_C]
+        self._set(owner_C[last_C], next_C[last_C], partition_C[last_C], weight_C, add=False)
+
+    def add(
+        self, owner_C: Ints, next_C: Ints, value_C: NDArray[np.float64], at_ms_C: Ints
+    ) -> None:
+        """Fold events into cells of partition 0: each adds its value as of its time."""
+        if not len(owner_C):
+            return
+        self._reach(int(owner_C.max()) + 1)
+        key_X, at_C = np.unique((owner_C << 40) | (next_C << 12), return_inverse=True)
+        weight_X = np.bincount(at_C, self._forward(value_C, at_ms_C)).astype(np.float32)
+        owner_X, next_X = key_X >> 40, (key_X >> 12) & ((1 << 28) - 1)
+        self._set(owner_X, next_X, np.zeros_like(owner_X), weight_X, add=True)
+
+    def _set(
+        self, owner_C: Ints, next_C: Ints, partition_C: Ints, weight_C: Floats, *, add: bool
+    ) -> None:
+        """Cells in order of their owners, none twice."""
+        for begin in range(0, len(owner_C), 4096):
+            part = slice(begin, begin + 4096)
+            owner, following, partition = owner_C[part], next_C[part], partition_C[part]
+            weight = weight_C[part]
+            same_CM = self.to_NM[owner] == following[:, None]
+            if partition.any() or self.part_NM[owner].any():
+                same_CM &= self.part_NM[owner] == partition[:, None]
+            place_C = same_CM.argmax(axis=1)
+            known_C = same_CM[np.arange(len(owner)), place_C]
+            place = owner[known_C], place_C[known_C]
+            self.weight_NM[place] = weight[known_C] + (self.weight_NM[place] if add else 0)
+            new_C = ~known_C
+            self._new(owner[new_C], following[new_C], partition[new_C], weight[new_C])
+            changed_O = np.unique(owner)
+            self.total_N[changed_O] = self.weight_NM[changed_O].sum(axis=1)
+
+    def scatter(
+        self,
+        row_UL: Ints,
+        weight_UL: Floats,
+        *,
+        rows: int,
+        as_of_ms_U: Ints,
+        share: bool = False,
+    ) -> Floats:
+        """U x N: for each user the sum of the edges out of the past items (row -1: none), each
+        times the item's weight, decayed to the user's time. `share`: an owner's edges are
+        divided by a power of their sum, so that who is followed often says no more."""
+        users, past = row_UL.shape
+        out = np.zeros(users * (rows + 1), np.float32)
+        if len(self.to_NM):
+            here_UL = (row_UL >= 0) & (row_UL < len(self.to_NM))
+            gain_UL = np.where(here_UL, weight_UL, 0) * self._gain(as_of_ms_U)[:, None]
+            u_X, l_X = np.nonzero(gain_UL)
+            row_X = row_UL[u_X, l_X]
+            to_XM = self.to_NM[row_X]
+            at_XM = np.where((to_XM >= 0) & (to_XM < rows), to_XM, rows)
+            at_XM += (u_X * (rows + 1)).astype(np.int32)[:, None]
+            gain_X = gain_UL[u_X, l_X]
+            if share:
+                whole_X = self.total_N[row_X] * self._gain(as_of_ms_U)[u_X]
+                gain_X = gain_X * (whole_X + _FEW) ** -_POWER
+            value_XM = self.weight_NM[row_X] * gain_X[:, None].astype(np.float32)
+            out = np.bincount(at_XM.ravel(), value_XM.ravel(), minlength=len(out))
+        summed_UN: Floats = out.reshape(users, rows + 1)[:, :rows].astype(np.float32)
+        return summed_UN
+
+    def _new(
+        self, owner_C: Ints, next_C: Ints, partition_C: Ints, weight_C: Floats
+    ) -> None:
+        """New cells, in order of their owners: in free places, then in place of lighter ones."""
+        if not len(owner_C):
+            return
+        rank_C = np.arange(len(owner_C)) - np.searchsorted(owner_C, owner_C)
+        place_C = self.count_N[owner_C] + rank_C
+        full_C = place_C >= self.width
+        for c in np.flatnonzero(full_C).tolist():  # few: an owner's tail is long and light
+            at = int(self.weight_NM[owner_C[c]].argmin())
+            lighter = self.weight_NM[owner_C[c], at] < weight_C[c]
+            place_C[c] = at if lighter and self.count_N[owner_C[c]] == self.width else -1
+            if place_C[c] >= 0:
+                self._write(owner_C[c], at, next_C[c], partition_C[c], weight_C[c])
+        fits_C = ~full_C
+        self._write(
+            owner_C[fits_C], place_C[fits_C], next_C[fits_C],
+            partition_C[fits_C], weight_C[fits_C],
+        )  # fmt: skip
+        np.maximum.at(self.count_N, owner_C[fits_C], place_C[fits_C] + 1)
+
+    def _write(self, owner: Any, place: Any, to: Any, part: Any, weight: Any) -> None:
+        self.to_NM[owner, place], self.part_NM[owner, place] = to, part
+        self.weight_NM[owner, place] = weight
+
+    def _forward(self, value_C: NDArray[np.float64], at_ms_C: Ints) -> Floats:
+        newest_ms = int(at_ms_C.max())
+        if self.ref_ms < 0:
+            self.ref_ms = newest_ms
+        ahead = (newest_ms - self.ref_ms) / self.half_life_ms
+        if ahead > _AHEAD:
+            faded = np.float32(2.0 ** -min(ahead, 1_000.0))
+            self.weight_NM *= faded
+            self.total_N *= faded
+            self.ref_ms = newest_ms
+        age_C = np.clip((at_ms_C - self.ref_ms) / self.half_life_ms, -1_000.0, None)
+        weight_C: Floats = (value_C * np.exp2(age_C)).astype(np.float32)
+        return weight_C
+
+    def _gain(self, as_of_ms_U: Ints) -> Floats:
+        """What brings weights to a user's time; for a list of an old log they gain nothing."""
+        age_U = np.clip((as_of_ms_U - self.ref_ms) / self.half_life_ms, -_AHEAD, 1_000.0)
+        gain_U: Floats = np.exp2(-age_U).astype(np.float32)
+        return gain_U
+
+    def _reach(self, rows: int) -> None:
+        if (more := rows - len(self.to_NM)) > 0:
+            more = max(more, len(self.to_NM) // 2, 64)
+            pad = ((0, more), (0, 0))
+            self.to_NM = np.pad(self.to_NM, pad, constant_values=-1)
+            self.part_NM = np.pad(self.part_NM, pad)
+            self.weight_NM = np.pad(self.weight_NM, pad)
+            self.total_N = np.pad(self.total_N, (0, more))
+            self.count_N = np.pad(self.count_N, (0, more))

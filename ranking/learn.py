@@ -1,0 +1,420 @@
+"""A ranking model from a log: what speaks for what, the user tower, and the blend over all.
+
+    first part of the log -> ease, tower
+    the rest, step by step: features as lists would have had them -> what was touched next
+    -> prior, blend;  then ease and tower again, of everything
+
+What the blend weighs is always out of the sample that its sources learned from, and as stale as
+it will be when it serves. `judge` asks a model before each of the newest events.
+
+Shapes:  E = events,  U = events of a block,  N = rows,  C = candidates,  F = features
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import log as logarithm
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from encoders.law import IMPRESSION, Law
+from encoders.tower import TowerSettings
+from encoders.tower_data import Touches
+from encoders.tower_model import TowerModel
+from encoders.tower_train import FineTuning, TowerTraining, fine_tune, train
+from ranking.blend import Blend, blend_tensors, loss, untrained
+from ranking.blended import candidates, ordered, unit
+from ranking.catalogue import Catalogue
+from ranking.ease import ease
+from ranking.feature_names import FEATURES
+from ranking.features import Sources
+from ranking.fold_live import fold_live
+from ranking.follows import Follows
+from ranking.histories import Pasts
+from ranking.learn_log import Judged, LearnLog
+from ranking.live import Live
+from ranking.model import Fitted, fitted, tower_of, tower_tensors
+from ranking.people import Ints
+from ranking.trend_config import TrendConfig
+
+Progress = Callable[[str, float], None]
+
+
+class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model is learned."""
+
+    least: int = 500
+    """events below which there is nothing to learn from"""
+    tail: float = 0.35
+    """share of the log, the newest, that the blend learns from"""
+    most: int = 30_000
+    """events that the blend learns from, at most"""
+    refresh: int = 5_000
+    """events after which ease and tower are learned anew while the blend learns"""
+    candidates: int = 160
+    """candidates of an event that the blend learns from, one the right one"""
+    epochs: int = 3
+    learning_rate: float = 3e-3
+    tower: TowerSettings | None = TowerSettings()
+    """the user tower; null: none"""
+    tower_epochs: int = 20
+
+
+@dataclass(slots=True, eq=False)
+class World:
+    """A log made ready: catalogue, what people touched before each event, vectors."""
+
+    log: LearnLog
+    catalogue: Catalogue
+    pasts: Pasts
+    vector_ND: NDArray[np.float32]
+    known_N: NDArray[np.bool_]
+    law: Law
+    asked_E: NDArray[np.bool_]  # events that a list can foretell
+
+    @classmethod
+    def of(cls, log: LearnLog, law: Law) -> "World":
+        keep = log.kind_E != IMPRESSION
+        log = replace(
+            log, user_E=log.user_E[keep], item_E=log.item_E[keep], kind_E=log.kind_E[keep],
+            value_E=log.value_E[keep], at_ms_E=log.at_ms_E[keep],
+            offset_E=log.offset_E[keep], partition_E=log.partition_E[keep],
+        )  # fmt: skip
+        catalogue = Catalogue(popular_half_life_ms=1.0)
+        items = log.items
+        for n, name in enumerate(items.hash_I.tolist()):
+            catalogue.put(
+                name, item_id=items.item_id_I[n], categories=items.categories_I[n],
+                available=True, expires_at_ms=1 << 62, published_at_ms=0,
+            )  # fmt: skip
+        row_E = catalogue.place(log.item_E)
+        pasts = Pasts.of(log.user_E, row_E, log.at_ms_E, log.value_E, log.kind_E)
+        vector_ND = np.zeros((catalogue.size, items.vector_ID.shape[1]), np.float32)
+        vector_ND[catalogue.place(items.hash_I)] = items.vector_ID
+        return cls(
+            log, catalogue, pasts, vector_ND, vector_ND.any(axis=1), law,
+            catalogue.hash[row_E] != 0,
+        )  # fmt: skip
+
+    def vectors(
+        self, hash_X: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        row_X = self.catalogue.place(hash_X)
+        return self.vector_ND[row_X], self.known_N[row_X]
+
+    def sources(self, model: Fitted, config: TrendConfig) -> Sources:
+        made = Sources(self.catalogue, Live(config), model)
+        made.describe(np.arange(self.catalogue.size))
+        if self.known_N.any():
+            made.mean_D = self.vector_ND[self.known_N].mean(axis=0)
+        return made
+
+    def interest(self, event_U: Ints, sources: Sources) -> NDArray[np.float32]:
+        """U x D: the law's weights over the newest touches, a good stand-in for the masses."""
+        people = self.pasts.people(event_U)
+        weight_UL = self.law.weights(people.kind_UL, people.value_UL)
+        weight_UL = np.where(people.row_UL >= 0, weight_UL, 0).astype(np.float32)
+        row_UL = np.maximum(people.row_UL, 0)
+        centred_ND = sources.centred(self.vector_ND, self.known_N)
+        return unit((weight_UL[:, None, :] @ centred_ND[row_UL])[:, 0])
+
+    def listed(self, event_U: Ints) -> NDArray[np.bool_]:
+        """U x N: what may be listed: items that are here and were not touched before."""
+        rows = self.catalogue.size
+        listed_UN = np.broadcast_to(
+            self.catalogue.hash[:rows] != 0, (len(event_U), rows)
+        ).copy()
+        for u, event in enumerate(event_U.tolist()):
+            listed_UN[u, self.pasts.touched(event)] = False
+        return listed_UN
+
+
+def learn(
+    log: LearnLog,
+    *,
+    previous: Path | None = None,
+    seed: int = 0,
+    progress: Progress = lambda _what, _share: None,
+    settings: LearnSettings | None = None,
+    trends: TrendConfig | None = None,
+    law: Law | None = None,
+) -> dict[str, Tensor]:
+    """Tensors of a model (docs/models.md). Raises ValueError where the log is too short."""
+    del previous  # the log is read whole: a model is a function of log, settings and seed
+    settings, trends = settings or LearnSettings(), trends or TrendConfig()
+    world = World.of(log, law or Law())
+    events = len(world.log)
+    if events < settings.least:
+        raise ValueError(f"{events} events: a model needs {settings.least}; wait for more")
+    begin = max(int(events * (1 - settings.tail)), events - settings.most, 1)
+    blend, tower = _blend(
+        world, begin, seed=seed, settings=settings, trends=trends, told=progress
+    )
+    progress("ease", 0.0)
+    to_NK, weight_NK = ease(world.pasts, items=world.catalogue.size, end=events)
+    if tower is not None and settings.tower is not None:
+        tower = _tuned(world, tower, end=events, new=events - begin, settings=settings)
+    progress("done", 1.0)
+    return {
+        "items": torch.from_numpy(
+            world.catalogue.name[: world.catalogue.size].view(np.int64).copy()
+        ),
+        "ease.to": torch.from_numpy(to_NK),
+        "ease.weight": torch.from_numpy(weight_NK),
+        **(tower_tensors(tower) if tower is not None else {}),
+        **blend_tensors(blend),
+    }
+
+
+def judge(
+    tensors: Mapping[str, Tensor] | None,
+    log: LearnLog,
+    *,
+    newest: int,
+    trends: TrendConfig | None = None,
+    law: Law | None = None,
+    block: int = 64,
+    k: int = 20,
+) -> Judged:
+    """Hits at 20 of a model (None: plain weights) on the newest events, each asked with what
+    was known before it (of others: before its block)."""
+    law, trends = law or Law(), trends or TrendConfig()
+    world = World.of(log, law)
+    hit_N = np.full(newest, np.nan, np.float32)
+    model = (
+        Fitted("", None, None, untrained())
+        if tensors is None
+        else fitted(tensors, world.catalogue, version="")
+    )
+    sources = world.sources(model, trends)
+    model.align(world.catalogue, world.vectors, np.zeros(0, np.int64))
+    begin = len(world.log) - min(newest, len(world.log))
+    at_N = np.flatnonzero(log.kind_E != IMPRESSION) - (len(log) - newest)
+    for event_U, fresh_U in _steps(world, sources, begin, len(world.log), block=block):
+        row_UK, _, _ = ordered(
+            candidates(
+                world.pasts.people(event_U), sources, listed_UN=world.listed(event_U),
+                vectors=world.vectors, interest_UD=world.interest(event_U, sources),
+            ), sources, k=k,
+        )  # fmt: skip
+        hit_U = (row_UK == world.pasts.row_E[event_U][:, None]).any(axis=1)
+        hit_N[at_N[event_U]] = np.where(fresh_U, hit_U, np.nan)
+    return Judged(hit_N)
+
+
+def _steps(
+    world: World, sources: Sources, begin: int, end: int, *, block: int
+) -> Iterator[tuple[Ints, NDArray[np.bool_]]]:
+    """Blocks of events, each before it is folded in, and which of them lists could foretell:
+    items that are here and were not touched before."""
+    pasts, law = world.pasts, world.law
+    for at in range(0, begin, 20_000):
+        fold_live(sources.live, pasts, np.arange(at, min(at + 20_000, begin)), law=law)
+    for at in range(begin, end, block):
+        event_U = np.arange(at, min(at + block, end))
+        new_U = np.array(
+            [pasts.row_E[e] not in pasts.touched(e) for e in event_U.tolist()], bool
+        )
+        yield event_U, new_U & world.asked_E[event_U]
+        fold_live(sources.live, pasts, event_U, law=law)
+
+
+def _blend(
+    world: World,
+    begin: int,
+    *,
+    seed: int,
+    settings: LearnSettings,
+    trends: TrendConfig,
+    told: Progress,
+) -> tuple[Blend, TowerModel | None]:
+    """Step through the tail twice: a part of it for the prior, all of it for the blend."""
+    rng = np.random.default_rng(seed)
+    tower = _tower(world, end=begin, seed=seed, settings=settings, told=told)
+    model = Fitted("", None, tower, untrained())
+    short = min(begin + settings.refresh, len(world.log))
+    feature_ECF = _gathered(
+        world, model, begin, short, rng=rng, settings=settings, trends=trends, told=told
+    )
+    model.blend = _fit(feature_ECF, rows=world.catalogue.size, seed=seed, settings=settings, prior=True)
+    feature_ECF = _gathered(
+        world,
+        model,
+        begin,
+        len(world.log),
+        rng=rng,
+        settings=settings,
+        trends=trends,
+        told=told,
+    )
+    told("blend", 0.0)
+    blend = _fit(feature_ECF, rows=world.catalogue.size, seed=seed, settings=settings, prior=False, start=model.blend)
+    return blend, tower
+
+
+def _gathered(
+    world: World,
+    model: Fitted,
+    begin: int,
+    end: int,
+    *,
+    rng: np.random.Generator,
+    settings: LearnSettings,
+    trends: TrendConfig,
+    told: Progress,
+) -> NDArray[np.float16]:
+    """E x C x F: features of what was touched (place 0) and of others: half what the prior
+    would choose, half by chance."""
+    sources = world.sources(model, trends)
+    out, tower = [], model.tower
+    rows, half = world.catalogue.size, settings.candidates // 2
+    done = begin
+    for event_U, fresh_U in _steps(world, sources, begin, end, block=64):
+        if (
+            model.ease is None
+            or event_U[0] - done >= settings.refresh
+            or event_U[0] == begin
+        ):
+            done = int(event_U[0])
+            to_NK, weight_NK = ease(world.pasts, items=rows, end=done)
+            model.ease = Follows.fixed(np.arange(rows), to_NK, weight_NK)
+            if tower is not None and done > begin:
+                model.tower = tower = _tuned(
+                    world, tower, end=done, new=settings.refresh, settings=settings
+                )
+            model.align(world.catalogue, world.vectors, np.arange(rows))
+        told("features", (event_U[0] - begin) / max(1, end - begin))
+        event_U = event_U[fresh_U]
+        if not len(event_U):
+            continue
+        listed_UN, wanted_U = world.listed(event_U), world.pasts.row_E[event_U]
+        chance_UX = rng.integers(0, rows, (len(event_U), half))
+        found = candidates(
+            world.pasts.people(event_U), sources, listed_UN=listed_UN, vectors=world.vectors,
+            interest_UD=world.interest(event_U, sources), wanted_U=wanted_U,
+            found_UX=chance_UX, size=half,
+        )  # fmt: skip
+        there_UC = found.there_UC.copy()
+        there_UC[:, half:] &= found.row_UC[:, half:] != wanted_U[:, None]
+        feature_UCF = np.where(there_UC[..., None], found.feature_UCF, np.nan)
+        pad = 2 * half - feature_UCF.shape[1]
+        out.append(
+            np.pad(feature_UCF, ((0, 0), (0, pad), (0, 0)), constant_values=np.nan).astype(
+                np.float16
+            )
+        )
+    return (
+        np.concatenate(out) if out else np.zeros((0, 2 * half, len(FEATURES)), np.float16)
+    )
+
+
+def _fit(
+    feature_ECF: NDArray[np.float16],
+    *,
+    rows: int,
+    seed: int,
+    settings: LearnSettings,
+    prior: bool,
+    start: Blend | None = None,
+) -> Blend:
+    """Learn the prior (linear, from what chance chose) or the blend (from all)."""
+    half = settings.candidates // 2
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        blend = Blend()
+        if start is not None:
+            blend.prior_F.data.copy_(start.prior_F)
+            blend.linear.weight.data.copy_(start.prior_F[None])
+            blend.outer.weight.data.zero_()
+            blend.mean_F, blend.scale_F = start.mean_F, start.scale_F
+        else:
+            _calibrate(blend, feature_ECF)
+        learned = (
+            [blend.prior_F]
+            if prior
+            else [p for name, p in blend.named_parameters() if name != "prior_F"]
+        )
+        optimizer = torch.optim.Adam(learned, 0.05 if prior else settings.learning_rate)
+        epochs = 5 if prior else settings.epochs
+        steps = max(1, epochs * len(feature_ECF) // 64)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, steps)
+        for _ in range(epochs):
+            for at_U in torch.randperm(len(feature_ECF)).split(64):
+                batch = torch.from_numpy(feature_ECF[at_U.numpy()].astype(np.float32))
+                if prior:
+                    batch = torch.cat([batch[:, :1], batch[:, half:]], dim=1)
+                missing_UC = batch.isnan().any(dim=2)
+                batch = batch.nan_to_num()
+                score_UC = (
+                    ((batch - blend.mean_F) * blend.scale_F) @ blend.prior_F
+                    if prior
+                    else blend(batch)
+                )
+                if not prior:  # each that chance chose stands for many that it did not choose
+                    score_UC[:, half:] += max(0.0, logarithm((rows - half) / half))
+                score_UC = score_UC.masked_fill(missing_UC, -torch.inf)
+                said = loss(score_UC, torch.zeros(len(batch), dtype=torch.long))
+                optimizer.zero_grad()
+                said.backward()
+                optimizer.step()
+                schedule.step()
+    return blend.requires_grad_(False)
+
+
+def _calibrate(blend: Blend, feature_ECF: NDArray[np.float16]) -> None:
+    told = feature_ECF.reshape(-1, feature_ECF.shape[2]).astype(np.float32)
+    told = told[~np.isnan(told).any(axis=1)]
+    if len(told):
+        blend.mean_F = torch.from_numpy(told.mean(axis=0))
+        scale_F = 1 / np.maximum(told.std(axis=0), 1e-3)
+        blend.scale_F = torch.from_numpy(scale_F.astype(np.float32))
+
+
+def _touches(world: World, end: int) -> Touches:
+    _, user_E = np.unique(world.log.user_E[:end], return_inverse=True)
+    log = world.log
+    return Touches(
+        user_E=user_E.astype(np.int64), item_E=world.pasts.row_E[:end],
+        at_ms_E=log.at_ms_E[:end], kind_E=log.kind_E[:end].astype(np.int64),
+        value_E=np.nan_to_num(log.value_E[:end]),
+        mass_E=world.law.weights(log.kind_E[:end], np.nan_to_num(log.value_E[:end])).astype(
+            np.float32
+        ),
+    )  # fmt: skip
+
+
+def _content(world: World, tower: TowerSettings) -> NDArray[np.float32] | None:
+    return world.vector_ND if tower.content_width else None
+
+
+def _tower(
+    world: World, *, end: int, seed: int, settings: LearnSettings, told: Progress
+) -> TowerModel | None:
+    if settings.tower is None or end < settings.least:
+        return None
+    net = msgspec.structs.replace(
+        settings.tower,
+        content_width=world.vector_ND.shape[1] if world.known_N.any() else 0,
+    )
+    return train(
+        _touches(world, end), _content(world, net), world.catalogue.name[: world.catalogue.size],
+        settings=net, training=TowerTraining(epochs=settings.tower_epochs, seed=seed),
+        progress=lambda share, _: told("tower", share),
+    )  # fmt: skip
+
+
+def _tuned(
+    world: World, tower: TowerModel, *, end: int, new: int, settings: LearnSettings
+) -> TowerModel:
+    return fine_tune(
+        tower, _touches(world, end), _content(world, tower.settings),
+        world.catalogue.name[: world.catalogue.size], new=new,
+        tuning=FineTuning(recent=max(4_000, new)),
+    )  # fmt: skip
+
+
+__all__ = ["LearnSettings", "judge", "learn", "tower_of"]

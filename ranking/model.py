@@ -1,0 +1,134 @@
+"""A trained ranking model as lists use it, lined up with the rows of the catalogue.
+
+The file (docs/models.md) holds: `items` (hashes), `ease.*` (what speaks for what, an item's
+heaviest neighbours), `tower.*` (the user tower), `blend.*` (what weighs them). A part that is
+missing is left out of lists: its features are 0, as they were when the blend was trained.
+
+Shapes:  N = rows of the catalogue,  M = items of the model,  W = width of the tower,
+         U = people,  L = their newest touches
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from encoders.tower import Tower, TowerSettings, scores
+from encoders.tower_model import TowerModel
+from ranking.blend import Blend, blend_of
+from ranking.catalogue import Catalogue
+from ranking.follows import Follows
+from ranking.people import People
+
+Floats = NDArray[np.float32]
+Vectors = Callable[[NDArray[np.uint64]], tuple[Floats, NDArray[np.bool_]]]
+
+
+@dataclass(slots=True, eq=False)
+class Fitted:
+    """A model in force. `ease` has edges between catalogue rows; `vector_NW`, `bias_N` are the
+    tower's items."""
+
+    version: str
+    ease: Follows | None
+    tower: TowerModel | None
+    blend: Blend
+    vector_NW: Tensor = field(default_factory=lambda: torch.zeros(0, 1))
+    bias_N: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    def align(
+        self, catalogue: Catalogue, vectors: Vectors, changed: NDArray[np.int64]
+    ) -> None:
+        """Bring the tower's items up to the catalogue: new rows, and those that changed."""
+        if self.tower is None:
+            return
+        held, rows = len(self.vector_NW), catalogue.size
+        at = np.unique(np.concatenate([np.arange(held, rows), changed[changed < rows]]))
+        if not len(at):
+            return
+        name_X = catalogue.name[at]
+        content = None
+        if self.tower.settings.content_width:
+            content = vectors(name_X)[0]
+        vector_XW, bias_X = self.tower.items(name_X, content)
+        if rows > held:
+            more = torch.zeros(rows - held, vector_XW.shape[1])
+            self.vector_NW = (
+                torch.cat([self.vector_NW.reshape(held, -1), more]) if held else more
+            )
+            self.bias_N = torch.cat([self.bias_N, torch.zeros(rows - held)])
+        self.vector_NW[at], self.bias_N[at] = vector_XW, bias_X
+
+    def sequence(self, people: People, memory_UW: Tensor | None) -> Floats | None:
+        """U x N: how well the tower thinks that each item follows. None without a tower."""
+        if self.tower is None or not len(self.vector_NW):
+            return None
+        net, length = self.tower.net, self.tower.settings.length
+        row_UL = people.row_UL[:, :length][:, ::-1].copy()
+        row_UL[row_UL >= len(self.vector_NW)] = -1
+        at_UL = people.as_of_ms_U[:, None] - people.age_ms_UL[:, :length][:, ::-1]
+        if memory_UW is None:
+            memory_UW = torch.zeros(len(people), self.tower.settings.width)
+        with torch.inference_mode():
+            user_UKW = net.users(
+                self.vector_NW,
+                torch.from_numpy(row_UL),
+                torch.from_numpy(at_UL.astype(np.int64)),
+                torch.from_numpy(people.kind_UL[:, :length][:, ::-1].astype(np.int64)),
+                torch.from_numpy(people.value_UL[:, :length][:, ::-1].copy()),
+                memory_UW,
+            )
+            score_UN: Floats = scores(user_UKW, self.vector_NW, self.bias_N).numpy()
+        return score_UN
+
+
+def fitted(tensors: Mapping[str, Tensor], catalogue: Catalogue, *, version: str) -> Fitted:
+    """The model of these tensors, lined up with the catalogue. Raises ValueError, KeyError
+    where they are not what `ranking.learn` makes."""
+    hash_M = tensors["items"].numpy().view(np.uint64)
+    row_M = catalogue.place(hash_M)
+    ease = None
+    if "ease.to" in tensors:
+        to_MK, weight_MK = (
+            tensors["ease.to"].numpy(),
+            tensors["ease.weight"].float().numpy(),
+        )
+        ease = Follows.fixed(row_M, np.where(to_MK >= 0, row_M[to_MK], -1), weight_MK)
+    tower = None
+    if "tower.settings" in tensors:
+        tower = TowerModel.of(_net(tensors, items=len(hash_M)), hash_M)
+    return Fitted(version, ease, tower, blend_of(tensors))
+
+
+def tower_tensors(model: TowerModel) -> dict[str, Tensor]:
+    """A tower as part of a model's file."""
+    told = msgspec.json.encode(model.settings)
+    state = {f"tower.{name}": t.contiguous() for name, t in model.net.state_dict().items()}
+    return {**state, "tower.settings": torch.frombuffer(bytearray(told), dtype=torch.uint8)}
+
+
+def tower_of(tensors: Mapping[str, Tensor]) -> TowerModel | None:
+    """The tower in a model's file, if it has one."""
+    if "tower.settings" not in tensors:
+        return None
+    hash_M = tensors["items"].numpy().view(np.uint64)
+    return TowerModel.of(_net(tensors, items=len(hash_M)), hash_M)
+
+
+def _net(tensors: Mapping[str, Tensor], *, items: int) -> Tower:
+    settings = msgspec.json.decode(
+        tensors["tower.settings"].numpy().tobytes(), type=TowerSettings
+    )
+    net = Tower(settings, items=items)
+    net.load_state_dict(
+        {
+            name.removeprefix("tower."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("tower.") and name != "tower.settings"
+        }
+    )
+    return net

@@ -1,0 +1,271 @@
+"""Lists by all sources at once: trends, the trained model and content, blended.
+
+Between two batches it takes in what changed (trends, items, a model); for a batch it turns
+states into people and people into places (ranking/blended.py). It is ready once anything is
+known of trends or a model was trained; until then lists go by content alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from encoders.interest import Masses
+from encoders.state import UserState
+from ranking.blend import untrained
+from ranking.blended import Candidates, candidates, chunks, ordered, unit
+from ranking.features import Sources
+from ranking.live import Live
+from ranking.model import Fitted, fitted
+from ranking.people import LATEST, Floats, Ints, People
+from ranking.slate import Places, Wanted
+from ranking.trend_config import TrendConfig
+from schemas import DecodeError, TrendTable, decode
+from workers import metrics
+from workers.items import Items
+from workers.model_files import Model
+from workers.ports import Ask, Record
+
+log = structlog.get_logger(__name__)
+UNTRAINED = "untrained"
+NEIGHBOURS = 30
+DRIFT = (
+    0.02  # share of items by which the catalogue may change before its mean is taken anew
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whose list is made: the state, the interest in the space of the items, and what was
+    shown. `wanted` says what may stand in the list."""
+
+    state: UserState
+    interest: Floats
+    wanted: Wanted
+
+
+@dataclass(slots=True, eq=False)
+class Blending:
+    """The sources, kept up with the tables. One thread, as everything of a worker."""
+
+    items: Items
+    trends: TrendConfig
+    fatigue: float
+    sources: Sources = field(init=False)
+    waiting: list[TrendTable] = field(default_factory=list)
+    averaged: int = -1  # items that the mean was taken over
+    space: str = ""
+
+    def __post_init__(self) -> None:
+        model = Fitted(UNTRAINED, None, None, untrained())
+        self.sources = Sources(self.items.catalogue, Live(self.trends), model)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is more to go by than content."""
+        return self.sources.live.ready or self.sources.model.ease is not None
+
+    @property
+    def version(self) -> str:
+        """The model in force."""
+        return self.sources.model.version
+
+    def heard(self, record: Record) -> None:
+        """A record of rec.trends; taken in at the next refresh."""
+        if record.value is None:
+            return
+        try:
+            self.waiting.append(
+                decode("trends", record.value, record.header("content-type"))
+            )
+        except DecodeError as error:
+            metrics.item_unreadable()
+            log.warning("trends_unreadable", offset=record.offset, reason=error.reason)
+
+    def use(self, model: Model) -> None:
+        """This model from now on. Raises nothing: what can't be used leaves the one before."""
+        try:
+            made = fitted(model.tensors, self.items.catalogue, version=model.version)
+            if model.encoder and model.encoder != self.items.encoder:
+                made.tower = None  # it read vectors of another space
+        except (KeyError, ValueError, RuntimeError) as error:
+            metrics.model_loaded("other")
+            log.warning("model_unfit", version=model.version, why=str(error))
+            return
+        self.sources.model = made
+        self._align(np.arange(self.items.catalogue.size))
+
+    def refresh(self) -> None:
+        """Take in what came since the last batch."""
+        if self.waiting:
+            self.sources.live.take(self.waiting, self.items.catalogue)
+            self.waiting = []
+            metrics.gauges(trends_at_seconds=self.sources.live.newest_ms / 1000)
+        changed, self.items.fresh = self.items.fresh, set()
+        if self.space != self.items.encoder:  # another space: everything is read anew
+            self.space, self.averaged = self.items.encoder, -1
+            changed = set(self.items.catalogue.row_of)
+        if changed:
+            self._mean()
+            row_X = self.items.catalogue.place(np.fromiter(changed, np.uint64))
+            self.sources.describe(row_X)
+            self._align(row_X)
+        elif len(self.sources.model.vector_NW) < self.items.catalogue.size:
+            self._align(np.zeros(0, np.int64))
+
+    def places(self, persons: Sequence[Person], held: Masses, *, k: int) -> Places:
+        """A list for each of these people; rows that nothing fills end with hash 0."""
+        catalogue, parts = self.items.catalogue, []
+        for part in chunks(len(persons), rows=catalogue.size):
+            some = persons[part]
+            found = self._candidates(some, held, first=part.start)
+            tired_UC = self._tired(some, found)
+            parts.append(ordered(found, self.sources, k=k, tired_UC=tired_UC))
+        row_UK, score_UK, source_UK = (np.concatenate(c) for c in zip(*parts, strict=True))
+        row_UK, score_UK, source_UK = _padded(row_UK, score_UK, source_UK, k=k)
+        hash_UK = np.where(row_UK >= 0, catalogue.hash[np.maximum(row_UK, 0)], 0)
+        source_UK[row_UK < 0] = "popular"
+        return Places(
+            hash_UK.astype(np.uint64), score_UK.astype(np.float64).round(6), source_UK
+        )
+
+    def _candidates(
+        self, persons: Sequence[Person], held: Masses, *, first: int
+    ) -> Candidates:
+        people = people_of([p.state for p in persons], self.sources)
+        listed_UN = self._listed(persons)
+        interest_UD = self._centred(persons, held, first=first)
+        found = self.items.index.search(
+            Ask(
+                vector_UD=interest_UD,
+                as_of_ms_U=people.as_of_ms_U,
+                category_U=[p.wanted.category for p in persons],
+                exclude_U=[p.wanted.exclude for p in persons],
+            ),
+            limit=NEIGHBOURS,
+        )
+        return candidates(
+            people,
+            self.sources,
+            listed_UN=listed_UN,
+            vectors=self.items.index.vectors,
+            interest_UD=interest_UD,
+            found_UX=self.items.catalogue.named.find(found.hash_UK.ravel()).reshape(
+                found.hash_UK.shape
+            ),
+            memory_UW=self._memory(held, first, len(persons)),
+        )
+
+    def _listed(self, persons: Sequence[Person]) -> NDArray[np.bool_]:
+        """U x N: available, not expired by then, of the category, not seen."""
+        catalogue = self.items.catalogue
+        rows = catalogue.size
+        here_N = (catalogue.hash[:rows] != 0) & catalogue.available[:rows]
+        as_of_U1 = np.array([[p.wanted.as_of_ms] for p in persons], np.int64)
+        listed_UN = here_N & (catalogue.expires_at_ms[:rows] > as_of_U1)
+        barred = [p.wanted.exclude for p in persons]
+        row_E = catalogue.named.find(np.concatenate(barred).astype(np.uint64))
+        list_E = np.repeat(np.arange(len(persons)), [len(names) for names in barred])
+        listed_UN[list_E[row_E >= 0], row_E[row_E >= 0]] = False
+        for u, person in enumerate(persons):
+            if person.wanted.category:
+                of_N = np.zeros(rows, np.bool_)
+                of_N[catalogue.rows_in(person.wanted.category)] = True
+                listed_UN[u] &= of_N
+        return listed_UN
+
+    def _centred(self, persons: Sequence[Person], held: Masses, *, first: int) -> Floats:
+        """U x D: interests without what all items have in common."""
+        interest_UD = np.stack([p.interest for p in persons]).astype(np.float32)
+        if self.sources.mean_D is not None:
+            start_U = held.start_U[first : first + len(persons) + 1]
+            whole = np.concatenate([[0.0], np.cumsum(held.weight_E, dtype=np.float64)])
+            mass_U = (whole[start_U[1:]] - whole[start_U[:-1]]).astype(np.float32)
+            interest_UD -= mass_U[:, None] * self.sources.mean_D
+        return unit(interest_UD)
+
+    def _memory(self, held: Masses, first: int, count: int) -> Tensor | None:
+        """U x W: the weighted mean of the tower's vectors of all that was liked."""
+        vector_NW = self.sources.model.vector_NW
+        if not len(vector_NW):
+            return None
+        start_U = held.start_U[first : first + count + 1]
+        names = held.item_E[start_U[0] : start_U[-1]]
+        row_E = self.items.catalogue.named.find(names)
+        weight_E = np.maximum(held.weight_E[start_U[0] : start_U[-1]], 0)
+        weight_E[(row_E < 0) | (row_E >= len(vector_NW))] = 0
+        row_E = np.clip(row_E, 0, len(vector_NW) - 1)
+        whole = np.concatenate([[0.0], np.cumsum(weight_E, dtype=np.float64)])
+        begin_U = start_U - start_U[0]
+        mass_U = np.maximum(whole[begin_U[1:]] - whole[begin_U[:-1]], 1e-9)
+        summed_UW = torch.nn.functional.embedding_bag(
+            torch.from_numpy(row_E), vector_NW, torch.from_numpy(begin_U[:-1].copy()),
+            mode="sum", per_sample_weights=torch.from_numpy(weight_E.astype(np.float32)),
+        )  # fmt: skip
+        return summed_UW / torch.from_numpy(mass_U.astype(np.float32))[:, None]
+
+    def _tired(self, persons: Sequence[Person], found: Candidates) -> Floats | None:
+        """U x C: what is taken off for each time that an item was shown without an answer."""
+        shown = [p.state.shown.rows["item"] for p in persons]
+        if self.fatigue >= 1 or not any(map(len, shown)):
+            return None
+        tired_UC = np.zeros(found.row_UC.shape, np.float32)
+        for u, names in enumerate(shown):
+            if len(names):
+                row_S = self.items.catalogue.named.find(names)
+                times_C = (found.row_UC[u][:, None] == row_S[None, :]).sum(axis=1)
+                tired_UC[u] = times_C * np.log(max(self.fatigue, 1e-3))
+        return tired_UC
+
+    def _mean(self) -> None:
+        """The mean of all item vectors, taken anew when enough has changed."""
+        count = len(self.items.index)
+        if self.averaged >= 0 and abs(count - self.averaged) <= DRIFT * self.averaged:
+            return
+        vectors, known = self.items.index.vectors(
+            np.fromiter(self.items.catalogue.row_of, np.uint64)
+        )
+        self.averaged = count
+        self.sources.mean_D = vectors[known].mean(axis=0) if known.any() else None
+
+    def _align(self, row_X: Ints) -> None:
+        self.sources.model.align(self.items.catalogue, self.items.index.vectors, row_X)
+
+
+def people_of(states: Sequence[UserState], sources: Sources) -> People:
+    """States as the features read them: the newest touches, newest first."""
+    rings = [state.ring.rows[-LATEST:][::-1] for state in states]
+    count_U = np.array([len(ring) for ring in rings], np.int64)
+    user_E = np.repeat(np.arange(len(states)), count_U)
+    place_E = np.arange(len(user_E)) - np.repeat(np.cumsum(count_U) - count_U, count_U)
+    held = np.concatenate(rings) if len(user_E) else states[0].ring.rows[:0]
+    as_of_U = np.array([max(state.as_of_ms, 0) for state in states], np.int64)
+    newest_U = np.zeros(len(states), np.int64)
+    np.maximum.at(newest_U, user_E, held["at_ms"])
+    shape = (len(states), LATEST)
+    row_UL, age_UL = np.full(shape, -1, np.int64), np.zeros(shape, np.float32)
+    value_UL, kind_UL = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+    at = user_E, place_E
+    row_UL[at] = sources.catalogue.named.find(held["item"].astype(np.uint64))
+    age_UL[at] = newest_U[user_E] - held["at_ms"]
+    value_UL[at], kind_UL[at] = held["value"], held["kind"]
+    return People(
+        row_UL=row_UL, age_ms_UL=age_UL, value_UL=value_UL, kind_UL=kind_UL,
+        touched_U=np.array([state.size for state in states], np.int64), as_of_ms_U=as_of_U,
+    )  # fmt: skip
+
+
+def _padded(
+    row_UK: Ints, score_UK: Floats, source_UK: NDArray[np.object_], *, k: int
+) -> tuple[Ints, Floats, NDArray[np.object_]]:
+    """K places, where there are fewer candidates than that."""
+    pad = ((0, 0), (0, k - row_UK.shape[1]))
+    return (
+        np.pad(row_UK, pad, constant_values=-1),
+        np.pad(score_UK, pad),
+        np.pad(source_UK, pad, constant_values="popular"),
+    )
