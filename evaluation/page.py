@@ -5,6 +5,7 @@ history · accuracy against coverage · the table · settings · how to make it 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -148,26 +149,30 @@ def _lifts(summary: Summary, focus: str) -> str:
     bases = [base for base in bases if base in by_name]
     if not bases:
         return ""
-    colour = kinds(bases, focus)
-    lines = []
+    lines: list[tuple[str, Curve]] = []
     for base in bases:
-        names = [base if age == "live" else f"{base}@{age}" for age in AGES]
-        values = [
-            by_name[name].accuracy["all"][HEAD] if name in by_name else None
-            for name in names
-        ]
-        lines.append(Curve(base, values, colour[base]))
+        for kind, said in (("", "refreshed each"), ("-old", "told late by")):
+            names = [base if age == "live" else f"{base}@{age}{kind}" for age in AGES]
+            if any(name in by_name for name in names[1:]):
+                values = [
+                    by_name[n].accuracy["all"][HEAD] if n in by_name else None
+                    for n in names
+                ]
+                lines.append((base, Curve(f"{base}, {said}", values, f"c{len(lines) % 6}")))
+    drawn_lines = [
+        replace(line, kind="ours") if base == focus and "each" in line.name else line
+        for base, line in lines
+    ]
     told = []
-    for line in lines:
+    for line in drawn_lines:
         first, last = line.values[0], line.values[-1]
         if first and last and last.mean:
-            told.append(
-                f"{line.name}: live state is worth {first.mean / last.mean:.1f} times that of a day ago"
-            )
-    drawn = curves(AGES, lines, label="age of what the recommender knows", band=True)
+            told.append(f"{line.name} a day: live is worth {first.mean / last.mean:.1f} x")
+    drawn = curves(AGES, drawn_lines, label="age of what it knows", band=True)
     return (
         "<h2>The lift of live state</h2>"
-        '<p class="soft">The same recommender, told of each event only when it is so old. What '
+        '<p class="soft">The same recommender, with what it knows refreshed at each full '
+        "minute, hour, day, or told of every event so late. What "
         f"people touched is left out at once all the same. {escape('; '.join(told))}</p>"
         f'<div class="two"><figure>{drawn}</figure></div>'
     )

@@ -20,7 +20,7 @@ from evaluation.baselines.scorer import Ranked, Scorer
 from evaluation.baselines.simple import Chance, Popularity
 from evaluation.protocol import Recommender
 from evaluation.recorded import Log
-from evaluation.stale import AGES_MS, stale
+from evaluation.stale import AGES_MS, KINDS, stale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,13 +161,15 @@ BASELINES: Mapping[str, Entry] = {
 
 
 def with_ages(name: str, entry: Entry) -> dict[str, Entry]:
-    """The same with state that is a minute, five, an hour, a day old: `name@1min`, ..."""
+    """The same with late state: `name@1h` (refreshed each hour), `name@1h-old`, ..."""
 
-    def aged(age: str) -> Callable[[Setting], Recommender]:
-        return lambda setting: stale(entry.make(setting), age)
+    def late(age: str, kind: str) -> Callable[[Setting], Recommender]:
+        return lambda setting: stale(entry.make(setting), age, kind)
 
+    said = {"": "refreshed each", "-old": "told late by"}
     return {
-        f"{name}@{age}": Entry("stale", f"{name}, told {age} late", aged(age))
+        f"{name}@{age}{kind}": Entry("stale", f"{said[kind]} {age}", late(age, kind))
+        for kind in KINDS
         for age in AGES_MS
     }
 

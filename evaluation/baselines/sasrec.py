@@ -185,7 +185,9 @@ class SasRec:
 
     def _loss(self, item_BL: Tensor) -> Tensor:
         hidden_BLW = self.net(item_BL[:, :-1])
-        wanted = item_BL[:, 1:] > 0
+        wanted = (
+            item_BL[:, :-1] > 0
+        )  # what follows padding is a start, and nobody guesses it
         return nn.functional.cross_entropy(
             self.net.scores(hidden_BLW[wanted]),
             item_BL[:, 1:][wanted] - 1,
