@@ -1,12 +1,11 @@
 """People into places: every source speaks, a prior chooses candidates, the blend orders them.
 
-    features of all pairs -> prior -> candidates (and the content's neighbours) -> features of
-    those -> blend -> the first k
+    features of all pairs -> prior -> candidates -> blend -> the first k
 
 Shapes:  U = lists,  N = rows of the catalogue,  C = candidates,  K = places,  F = features
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranking.feature_names import FEATURES, SOURCE_OF
-from ranking.features import Features, Sources, features, late
-from ranking.people import Floats, Ints, People, recency
+from ranking.features import Sources, features
+from ranking.people import Floats, Ints, People
 
 CANDIDATES = 200
 PAIRS = 400_000  # people x items whose features are at hand at once
-Vectors = Callable[[NDArray[np.uint64]], tuple[Floats, NDArray[np.bool_]]]
 SOURCES = np.array(
     ["together", "sequence", "category", "popular", "fresh", "interest"], object
 )
@@ -40,17 +38,19 @@ def candidates(
     sources: Sources,
     *,
     listed_UN: NDArray[np.bool_],
-    vectors: Vectors,
     interest_UD: Floats,
-    found_UX: Ints | None = None,
+    found: tuple[Ints, Floats] | None = None,
+    others_UX: Ints | None = None,
     wanted_U: Ints | None = None,
     memory_UW: Tensor | None = None,
     size: int = CANDIDATES,
 ) -> Candidates:
-    """The prior's best of what may be listed, and `found_UX` (rows, -1: none) from a search by
-    content. With `wanted_U` that item stands first in every row, so that it can be learned
+    """The prior's best of what may be listed; what a search by content found (rows, likeness)
+    and `others_UX` (rows, -1: none) stand beside them. With `wanted_U` that item stands first in every row, so that it can be learned
     from."""
-    told = features(people, sources, memory_UW=memory_UW)
+    told = features(
+        people, sources, interest_UD=interest_UD, memory_UW=memory_UW, found=found
+    )
     weight_F = sources.model.blend.prior.numpy()
     score_UN = told.prior(weight_F)
     score_UN[~listed_UN] = -np.inf
@@ -66,11 +66,11 @@ def candidates(
     if wanted_U is not None:
         row_UC = _first(row_UC, wanted_U)
     there_UC = np.take_along_axis(score_UN, row_UC, axis=1) > -np.inf
-    if found_UX is not None:
-        row_UC, there_UC = _joined(row_UC, there_UC, found_UX, listed_UN)
-    return Candidates(row_UC, there_UC, _features(
-        people, sources, told, row_UC, vectors=vectors, interest_UD=interest_UD
-    ))  # fmt: skip
+    for more_UX in ([] if found is None else [found[0]]) + (
+        [] if others_UX is None else [others_UX]
+    ):
+        row_UC, there_UC = _joined(row_UC, there_UC, more_UX, listed_UN)
+    return Candidates(row_UC, there_UC, told.of(row_UC))
 
 
 def ordered(
@@ -109,38 +109,6 @@ def loudest(feature_UKF: Floats, sources: Sources) -> NDArray[np.object_]:
     )  # fmt: skip
     best: NDArray[np.object_] = SOURCES[share_UKS.argmax(axis=-1)]
     return best
-
-
-def _features(
-    people: People,
-    sources: Sources,
-    told: Features,
-    row_UC: Ints,
-    *,
-    vectors: Vectors,
-    interest_UD: Floats,
-) -> Floats:
-    """All features of the candidates. Content is compared without what all items share."""
-    name = sources.catalogue.name
-    past_UL = people.row_UL[:, :30]
-    weight_UL = np.where(past_UL >= 0, recency(people.age_ms_UL, people.row_UL)[:, :30], 0)
-    row_X, at_X = np.unique(
-        np.concatenate([row_UC.ravel(), np.maximum(past_UL, 0).ravel()]),
-        return_inverse=True,
-    )
-    vector_XD, known_X = vectors(name[row_X])
-    centred_XD = sources.centred(vector_XD, known_X)
-    split = row_UC.size
-    past_ULD = centred_XD[at_X[split:]].reshape(*past_UL.shape, -1)
-    recent_UD = unit((weight_UL[:, None, :] @ past_ULD)[:, 0])
-    return told.of(
-        row_UC,
-        late(
-            people, row_UC,
-            vector_UCD=centred_XD[at_X[:split]].reshape(*row_UC.shape, -1),
-            recent_UD=recent_UD, interest_UD=interest_UD,
-        ),
-    )  # fmt: skip
 
 
 def _first(row_UC: Ints, wanted_U: Ints) -> Ints:

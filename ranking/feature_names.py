@@ -7,21 +7,21 @@ SOURCE_OF = {
     "ease": "together",  # learned: what speaks for what, indirect ways taken out
     "sequence": "sequence",  # the user tower
     "category": "category",  # categories of the newest touches
+    "content": "interest",  # likeness to the newest touches
+    "interest": "interest",  # likeness to the long-term interest
     "entry": "popular",  # what people begin with, by how many they touched so far
     "popular_hour": "popular",
     "popular_day": "popular",
     "popular_long": "popular",
     "fresh": "fresh",  # how new the item is
-    "content": "interest",  # likeness to the newest touches
-    "interest": "interest",  # likeness to the long-term interest
+    "known": "",  # whether the item has a vector
     "touches": "",  # how many items the person touched
     "burst": "",  # how many of them within the newest second
-    "known": "",  # whether the item has a vector
 }
 FEATURES = tuple(SOURCE_OF)
 PAIRED = FEATURES[: FEATURES.index("popular_hour")]
 """Known for every pair of a person and an item: U x N each."""
-ITEMWISE = FEATURES[len(PAIRED) : FEATURES.index("content")]
+ITEMWISE = FEATURES[len(PAIRED) : FEATURES.index("touches")]
 """Of items alone: N each."""
-LATE = FEATURES[FEATURES.index("content") :]
-"""Looked up for candidates only."""
+PERSONAL = FEATURES[FEATURES.index("touches") :]
+"""Of people alone: U each."""

@@ -5,7 +5,7 @@ the stream. Popularity of source and target is taken out where pairs are counted
 edges are divided by a power of their sum), and given beside them.
 
 Shapes:  U = people,  N = rows of the catalogue,  F = paired features,  I = itemwise features,
-         C = candidates,  L = newest touches,  G = hashed categories
+         C = candidates,  L = newest touches,  G = hashed categories,  D = width of the space
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from encoders.law import hash64
 from ranking.catalogue import Catalogue
-from ranking.feature_names import FEATURES, ITEMWISE, LATE, PAIRED
+from ranking.feature_names import FEATURES, ITEMWISE, PAIRED, PERSONAL
 from ranking.live import Live
 from ranking.model import Fitted
 from ranking.people import Floats, Ints, People, recency
@@ -24,17 +24,22 @@ from ranking.people import Floats, Ints, People, recency
 READ = 30  # newest touches that co-visitation is read from
 ENTRY = 20  # a person is new for so many touches
 CATEGORIES = 64
+DENSE = 100_000  # items up to which content is compared with all of them
 FRESH_MS = 30 * 86_400_000.0
 
 
 @dataclass(slots=True, eq=False)
 class Sources:
-    """What lists are made from. `category_NG`: unit rows of the items' categories, hashed."""
+    """What lists are made from. `category_NG`: unit rows of the items' categories, hashed.
+    `vector_ND`: item vectors without what all items have in common (`mean_D`), unit rows, zero
+    where there is none; of a catalogue beyond `DENSE` items it is empty, and content speaks for
+    those that a search finds."""
 
     catalogue: Catalogue
     live: Live
     model: Fitted
-    mean_D: Floats | None = None  # of all item vectors: what every item has in common
+    mean_D: Floats | None = None
+    vector_ND: Floats = field(default_factory=lambda: np.zeros((0, 1), np.float32))
     category_NG: Floats = field(
         default_factory=lambda: np.zeros((0, CATEGORIES), np.float32)
     )
@@ -48,6 +53,19 @@ class Sources:
         made[~known_X] = 0
         return made.astype(np.float32)
 
+    def place(self, rows: Ints, vector_XD: Floats, known_X: NDArray[np.bool_]) -> None:
+        """The vectors of these rows, as they are now."""
+        size = self.catalogue.size
+        if size > DENSE:
+            self.vector_ND = self.vector_ND[:0]
+            return
+        if size > len(self.vector_ND) or vector_XD.shape[1] != self.vector_ND.shape[1]:
+            held = self.vector_ND
+            self.vector_ND = np.zeros((size + size // 4, vector_XD.shape[1]), np.float32)
+            if held.shape[1] == vector_XD.shape[1]:
+                self.vector_ND[: len(held)] = held
+        self.vector_ND[rows] = self.centred(vector_XD, known_X)
+
     def describe(self, rows: NDArray[np.int64]) -> None:
         """The categories of these rows changed."""
         if (more := len(self.catalogue.hash) - len(self.category_NG)) > 0:
@@ -60,10 +78,11 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Features of all pairs and of all items; late ones are looked up for candidates."""
+    """Features of all pairs, of all items and of all people."""
 
     paired_FUN: Floats
     itemwise_IN: Floats
+    personal_UP: Floats
 
     def prior(self, weight_F: NDArray[np.float32]) -> Floats:
         """U x N: the first choice among all items."""
@@ -75,7 +94,7 @@ class Features:
         out_UN += weight_F[paired : paired + itemwise] @ self.itemwise_IN
         return out_UN
 
-    def of(self, row_UC: Ints, late_UCF: Floats) -> Floats:
+    def of(self, row_UC: Ints) -> Floats:
         """U x C x features, of candidates."""
         users, places = row_UC.shape
         out = np.empty((users, places, len(FEATURES)), np.float32)
@@ -83,14 +102,20 @@ class Features:
             out[..., f] = np.take_along_axis(self.paired_FUN[f], row_UC, axis=1)
         for i in range(len(ITEMWISE)):
             out[..., len(PAIRED) + i] = self.itemwise_IN[i][row_UC]
-        out[..., -len(LATE) :] = late_UCF
+        out[..., -len(PERSONAL) :] = self.personal_UP[:, None, :]
         return out
 
 
 def features(
-    people: People, sources: Sources, *, memory_UW: Tensor | None = None
+    people: People,
+    sources: Sources,
+    *,
+    interest_UD: Floats,
+    memory_UW: Tensor | None = None,
+    found: tuple[Ints, Floats] | None = None,
 ) -> Features:
-    """The features of these people, and of all items as of the newest of their times."""
+    """The features of these people, and of all items as of the newest of their times. `found`:
+    rows (-1: none) and likeness to the interest that a search gave, where content is searched."""
     rows, live = sources.catalogue.size, sources.live
     weight_UL = recency(people.age_ms_UL, people.row_UL)[:, :READ]
     row_UL, as_of_U = people.row_UL[:, :READ], people.as_of_ms_U
@@ -133,7 +158,9 @@ def features(
     if score_UN is not None:
         at["sequence"][:, : score_UN.shape[1]] = score_UN
     _category(at["category"], row_UL, weight_UL, sources.category_NG[:rows])
-    return Features(out, itemwise(sources, as_of_ms=int(as_of_U.max(initial=0))))
+    _content(at["content"], at["interest"], row_UL, weight_UL, sources, interest_UD, found)
+    newest_ms = int(as_of_U.max(initial=0))
+    return Features(out, itemwise(sources, as_of_ms=newest_ms), personal(people))
 
 
 def itemwise(sources: Sources, *, as_of_ms: int) -> Floats:
@@ -141,32 +168,46 @@ def itemwise(sources: Sources, *, as_of_ms: int) -> Floats:
     catalogue, popular = sources.catalogue, list(sources.live.popular.values())
     rows = catalogue.size
     out = np.zeros((len(ITEMWISE), rows), np.float32)
-    for i, table in enumerate(popular[: len(ITEMWISE) - 1]):
+    for i, table in enumerate(popular[: len(ITEMWISE) - 2]):
         out[i] = _log(table.read(rows, as_of_ms=as_of_ms), 4)
     age_N = np.maximum(0, as_of_ms - catalogue.published_at_ms[:rows]) / FRESH_MS
-    out[-1] = np.where(catalogue.hash[:rows] != 0, np.exp2(-age_N), 0)
+    out[-2] = np.where(catalogue.hash[:rows] != 0, np.exp2(-age_N), 0)
+    known_N = sources.vector_ND[:rows].any(axis=1)
+    out[-1, : len(known_N)] = known_N
     return out
 
 
-def late(
-    people: People,
-    row_UC: Ints,
-    *,
-    vector_UCD: Floats,
-    recent_UD: Floats,
-    interest_UD: Floats,
-) -> Floats:
-    """U x C x late: likeness to what the person touched just now and to their interest, how
-    much they touched, whether the item has a vector."""
-    users, places = row_UC.shape
-    out = np.empty((users, places, len(LATE)), np.float32)
-    out[..., 0] = (vector_UCD @ recent_UD[:, :, None])[..., 0]
-    out[..., 1] = (vector_UCD @ interest_UD[:, :, None])[..., 0]
-    out[..., 2] = np.log1p(people.touched_U)[:, None]
+def personal(people: People) -> Floats:
+    """U x personal: how much each person touched, ever and within the newest second."""
     burst_U = ((people.age_ms_UL <= 1_000) & (people.row_UL >= 0)).sum(axis=1)
-    out[..., 3] = np.log1p(burst_U)[:, None]
-    out[..., 4] = vector_UCD.any(axis=2)
-    return out
+    told: Floats = np.log1p(np.stack([people.touched_U, burst_U], axis=1)).astype(
+        np.float32
+    )
+    return told
+
+
+def _content(
+    recent_UN: Floats,
+    interest_UN: Floats,
+    row_UL: Ints,
+    weight_UL: Floats,
+    sources: Sources,
+    interest_UD: Floats,
+    found: tuple[Ints, Floats] | None,
+) -> None:
+    """Likeness to what was touched just now, and to the long-term interest."""
+    vector_ND = sources.vector_ND
+    if len(vector_ND):
+        held_UL = np.where(row_UL < len(vector_ND), weight_UL, 0)
+        past_ULD = vector_ND[np.clip(row_UL, 0, len(vector_ND) - 1)]
+        recent_UD = (held_UL[:, None, :] @ past_ULD)[:, 0]
+        recent_UD /= np.maximum(np.linalg.norm(recent_UD, axis=1, keepdims=True), 1e-9)
+        count = min(len(vector_ND), recent_UN.shape[1])
+        recent_UN[:, :count] = recent_UD @ vector_ND[:count].T
+        interest_UN[:, :count] = interest_UD @ vector_ND[:count].T
+    elif found is not None:
+        u_X, x_X = np.nonzero(found[0] >= 0)
+        interest_UN[u_X, found[0][u_X, x_X]] = found[1][u_X, x_X]
 
 
 def _category(out_UN: Floats, row_UL: Ints, weight_UL: Floats, category_NG: Floats) -> None:

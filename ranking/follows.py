@@ -14,10 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_FEW, _POWER = (
-    20.0,
-    0.7,
-)  # of an owner's sum: see docs/learning.md for what they were tried against
+_FEW, _POWER = 20.0, 0.7  # of an owner's sum (docs/learning.md)
 _AHEAD = 64.0  # half-lives by which a cell may lead the reference before all are rescaled
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -31,6 +28,7 @@ class Follows:
     half_life_ms: float
     width: int = 200
     ref_ms: int = -1
+    newest_ms: int = -1
     to_NM: NDArray[np.int32] = field(init=False)
     part_NM: NDArray[np.int16] = field(init=False)
     weight_NM: Floats = field(init=False)
@@ -115,7 +113,7 @@ class Follows:
         """U x N: for each user the sum of the edges out of the past items (row -1: none), each
         times the item's weight, decayed to the user's time. `share`: an owner's edges are
         divided by a power of their sum, so that who is followed often says no more."""
-        users, past = row_UL.shape
+        users = len(row_UL)
         out = np.zeros(users * (rows + 1), np.float32)
         if len(self.to_NM):
             here_UL = (row_UL >= 0) & (row_UL < len(self.to_NM))
@@ -143,12 +141,11 @@ class Follows:
         rank_C = np.arange(len(owner_C)) - np.searchsorted(owner_C, owner_C)
         place_C = self.count_N[owner_C] + rank_C
         full_C = place_C >= self.width
-        for c in np.flatnonzero(full_C).tolist():  # few: an owner's tail is long and light
-            at = int(self.weight_NM[owner_C[c]].argmin())
-            lighter = self.weight_NM[owner_C[c], at] < weight_C[c]
-            place_C[c] = at if lighter and self.count_N[owner_C[c]] == self.width else -1
-            if place_C[c] >= 0:
-                self._write(owner_C[c], at, next_C[c], partition_C[c], weight_C[c])
+        if full_C.any():
+            full_C = np.isin(owner_C, owner_C[full_C])
+            self._heaviest(
+                owner_C[full_C], next_C[full_C], partition_C[full_C], weight_C[full_C]
+            )
         fits_C = ~full_C
         self._write(
             owner_C[fits_C], place_C[fits_C], next_C[fits_C],
@@ -156,12 +153,33 @@ class Follows:
         )  # fmt: skip
         np.maximum.at(self.count_N, owner_C[fits_C], place_C[fits_C] + 1)
 
+    def _heaviest(
+        self, owner_C: Ints, next_C: Ints, partition_C: Ints, weight_C: Floats
+    ) -> None:
+        """New cells, in order of their owners, of whom none has room for all of them: each
+        keeps the heaviest of what it had and of what is new."""
+        owner_O, first_O, at_C = np.unique(owner_C, return_index=True, return_inverse=True)
+        rank_C = np.arange(len(owner_C)) - first_O[at_C]
+        pad = ((0, 0), (0, int(rank_C.max()) + 1))
+        to_OX = np.pad(self.to_NM[owner_O], pad, constant_values=-1)
+        part_OX = np.pad(self.part_NM[owner_O], pad)
+        weight_OX = np.pad(self.weight_NM[owner_O], pad)
+        place = at_C, self.width + rank_C
+        to_OX[place], part_OX[place], weight_OX[place] = next_C, partition_C, weight_C
+        weight_OX[to_OX < 0] = -np.inf
+        keep_OM = np.argpartition(-weight_OX, self.width - 1, axis=1)[:, : self.width]
+        self.to_NM[owner_O] = np.take_along_axis(to_OX, keep_OM, axis=1)
+        self.part_NM[owner_O] = np.take_along_axis(part_OX, keep_OM, axis=1)
+        self.weight_NM[owner_O] = np.take_along_axis(weight_OX, keep_OM, axis=1)
+        self.count_N[owner_O] = self.width
+
     def _write(self, owner: Any, place: Any, to: Any, part: Any, weight: Any) -> None:
         self.to_NM[owner, place], self.part_NM[owner, place] = to, part
         self.weight_NM[owner, place] = weight
 
     def _forward(self, value_C: NDArray[np.float64], at_ms_C: Ints) -> Floats:
         newest_ms = int(at_ms_C.max())
+        self.newest_ms = max(self.newest_ms, newest_ms)
         if self.ref_ms < 0:
             self.ref_ms = newest_ms
         ahead = (newest_ms - self.ref_ms) / self.half_life_ms
@@ -175,10 +193,11 @@ class Follows:
         return weight_C
 
     def _gain(self, as_of_ms_U: Ints) -> Floats:
-        """What brings weights to a user's time; for a list of an old log they gain nothing."""
-        age_U = np.clip((as_of_ms_U - self.ref_ms) / self.half_life_ms, -_AHEAD, 1_000.0)
-        gain_U: Floats = np.exp2(-age_U).astype(np.float32)
-        return gain_U
+        """What brings weights to a user's time. Before the newest of all events that is the
+        newest's: for a list of an old log they gain nothing."""
+        lead_ms_U = np.maximum(as_of_ms_U, self.newest_ms) - self.ref_ms
+        gain_U: Floats = np.exp2(-np.minimum(lead_ms_U / self.half_life_ms, 1_000.0))
+        return gain_U.astype(np.float32)
 
     def _reach(self, rows: int) -> None:
         if (more := rows - len(self.to_NM)) > 0:

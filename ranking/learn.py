@@ -61,7 +61,7 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     learning_rate: float = 3e-3
     tower: TowerSettings | None = TowerSettings()
     """the user tower; null: none"""
-    tower_epochs: int = 20
+    tower_epochs: int = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +75,7 @@ class World:
     known_N: NDArray[np.bool_]
     law: Law
     asked_E: NDArray[np.bool_]  # events that a list can foretell
+    mass_E: NDArray[np.float32]  # what each event counts for in the long-term memory
 
     @classmethod
     def of(cls, log: LearnLog, law: Law) -> "World":
@@ -97,7 +98,8 @@ class World:
         vector_ND[catalogue.place(items.hash_I)] = items.vector_ID
         return cls(
             log, catalogue, pasts, vector_ND, vector_ND.any(axis=1), law,
-            catalogue.hash[row_E] != 0,
+            (catalogue.hash[row_E] != 0).reshape(-1),
+            law.weights(log.kind_E, np.nan_to_num(log.value_E)).astype(np.float32),
         )  # fmt: skip
 
     def vectors(
@@ -111,6 +113,7 @@ class World:
         made.describe(np.arange(self.catalogue.size))
         if self.known_N.any():
             made.mean_D = self.vector_ND[self.known_N].mean(axis=0)
+            made.place(np.arange(self.catalogue.size), self.vector_ND, self.known_N)
         return made
 
     def interest(self, event_U: Ints, sources: Sources) -> NDArray[np.float32]:
@@ -119,8 +122,25 @@ class World:
         weight_UL = self.law.weights(people.kind_UL, people.value_UL)
         weight_UL = np.where(people.row_UL >= 0, weight_UL, 0).astype(np.float32)
         row_UL = np.maximum(people.row_UL, 0)
-        centred_ND = sources.centred(self.vector_ND, self.known_N)
-        return unit((weight_UL[:, None, :] @ centred_ND[row_UL])[:, 0])
+        centred_ND = sources.vector_ND if len(sources.vector_ND) else self.vector_ND
+        return unit((weight_UL[:, None, :] @ centred_ND[row_UL])[:, 0].astype(np.float32))
+
+    def memory(self, event_U: Ints, model: Fitted) -> Tensor | None:
+        """U x W: the mean of the tower's vectors of all that was touched, by what each touch
+        was worth."""
+        if not len(model.vector_NW):
+            return None
+        mass_UN = torch.zeros(len(event_U), len(model.vector_NW))
+        for u, event in enumerate(event_U.tolist()):
+            first, place = int(self.pasts.first_E[event]), int(self.pasts.place_E[event])
+            held_X = self.pasts.event_G[first:place]
+            mass_UN[u].index_add_(
+                0,
+                torch.from_numpy(self.pasts.row_E[held_X]),
+                torch.from_numpy(self.mass_E[held_X]),
+            )
+        size_U1 = mass_UN.abs().sum(dim=1, keepdim=True).clamp_min(1e-6)
+        return mass_UN @ model.vector_NW / size_U1
 
     def listed(self, event_U: Ints) -> NDArray[np.bool_]:
         """U x N: what may be listed: items that are here and were not touched before."""
@@ -157,7 +177,7 @@ def learn(
     progress("ease", 0.0)
     to_NK, weight_NK = ease(world.pasts, items=world.catalogue.size, end=events)
     if tower is not None and settings.tower is not None:
-        tower = _tuned(world, tower, end=events, new=events - begin, settings=settings)
+        tower = _tuned(world, tower, end=events, new=min(settings.refresh, events - begin))
     progress("done", 1.0)
     return {
         "items": torch.from_numpy(
@@ -197,8 +217,8 @@ def judge(
     for event_U, fresh_U in _steps(world, sources, begin, len(world.log), block=block):
         row_UK, _, _ = ordered(
             candidates(
-                world.pasts.people(event_U), sources, listed_UN=world.listed(event_U),
-                vectors=world.vectors, interest_UD=world.interest(event_U, sources),
+                world.pasts.people(event_U), sources, listed_UN=world.listed(event_U), interest_UD=world.interest(event_U, sources),
+                memory_UW=world.memory(event_U, model),
             ), sources, k=k,
         )  # fmt: skip
         hit_U = (row_UK == world.pasts.row_E[event_U][:, None]).any(axis=1)
@@ -240,7 +260,9 @@ def _blend(
     feature_ECF = _gathered(
         world, model, begin, short, rng=rng, settings=settings, trends=trends, told=told
     )
-    model.blend = _fit(feature_ECF, rows=world.catalogue.size, seed=seed, settings=settings, prior=True)
+    model.blend = _fit(
+        feature_ECF, rows=world.catalogue.size, seed=seed, settings=settings, prior=True
+    )
     feature_ECF = _gathered(
         world,
         model,
@@ -252,7 +274,14 @@ def _blend(
         told=told,
     )
     told("blend", 0.0)
-    blend = _fit(feature_ECF, rows=world.catalogue.size, seed=seed, settings=settings, prior=False, start=model.blend)
+    blend = _fit(
+        feature_ECF,
+        rows=world.catalogue.size,
+        seed=seed,
+        settings=settings,
+        prior=False,
+        start=model.blend,
+    )
     return blend, tower
 
 
@@ -273,30 +302,27 @@ def _gathered(
     out, tower = [], model.tower
     rows, half = world.catalogue.size, settings.candidates // 2
     done = begin
-    for event_U, fresh_U in _steps(world, sources, begin, end, block=64):
+    for block_U, fresh_U in _steps(world, sources, begin, end, block=64):
         if (
             model.ease is None
-            or event_U[0] - done >= settings.refresh
-            or event_U[0] == begin
+            or block_U[0] - done >= settings.refresh
+            or block_U[0] == begin
         ):
-            done = int(event_U[0])
+            done = int(block_U[0])
             to_NK, weight_NK = ease(world.pasts, items=rows, end=done)
-            model.ease = Follows.fixed(np.arange(rows), to_NK, weight_NK)
+            model.ease = Follows.fixed(np.arange(rows), to_NK.astype(np.int64), weight_NK)
             if tower is not None and done > begin:
-                model.tower = tower = _tuned(
-                    world, tower, end=done, new=settings.refresh, settings=settings
-                )
+                model.tower = tower = _tuned(world, tower, end=done, new=settings.refresh)
             model.align(world.catalogue, world.vectors, np.arange(rows))
-        told("features", (event_U[0] - begin) / max(1, end - begin))
-        event_U = event_U[fresh_U]
+        told("features", (block_U[0] - begin) / max(1, end - begin))
+        event_U = block_U[fresh_U]
         if not len(event_U):
             continue
         listed_UN, wanted_U = world.listed(event_U), world.pasts.row_E[event_U]
         chance_UX = rng.integers(0, rows, (len(event_U), half))
         found = candidates(
-            world.pasts.people(event_U), sources, listed_UN=listed_UN, vectors=world.vectors,
-            interest_UD=world.interest(event_U, sources), wanted_U=wanted_U,
-            found_UX=chance_UX, size=half,
+            world.pasts.people(event_U), sources, listed_UN=listed_UN,             interest_UD=world.interest(event_U, sources), wanted_U=wanted_U,
+            others_UX=chance_UX, size=half, memory_UW=world.memory(event_U, model),
         )  # fmt: skip
         there_UC = found.there_UC.copy()
         there_UC[:, half:] &= found.row_UC[:, half:] != wanted_U[:, None]
@@ -354,7 +380,9 @@ def _fit(
                     if prior
                     else blend(batch)
                 )
-                if not prior:  # each that chance chose stands for many that it did not choose
+                if (
+                    not prior
+                ):  # each that chance chose stands for many that it did not choose
                     score_UC[:, half:] += max(0.0, logarithm((rows - half) / half))
                 score_UC = score_UC.masked_fill(missing_UC, -torch.inf)
                 said = loss(score_UC, torch.zeros(len(batch), dtype=torch.long))
@@ -407,9 +435,7 @@ def _tower(
     )  # fmt: skip
 
 
-def _tuned(
-    world: World, tower: TowerModel, *, end: int, new: int, settings: LearnSettings
-) -> TowerModel:
+def _tuned(world: World, tower: TowerModel, *, end: int, new: int) -> TowerModel:
     return fine_tune(
         tower, _touches(world, end), _content(world, tower.settings),
         world.catalogue.name[: world.catalogue.size], new=new,

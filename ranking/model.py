@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from encoders.tower import Tower, TowerSettings, scores
+from encoders.tower import Entries, Tower, TowerSettings, scores
 from encoders.tower_model import TowerModel
 from ranking.blend import Blend, blend_of
 from ranking.catalogue import Catalogue
@@ -64,7 +64,8 @@ class Fitted:
         self.vector_NW[at], self.bias_N[at] = vector_XW, bias_X
 
     def sequence(self, people: People, memory_UW: Tensor | None) -> Floats | None:
-        """U x N: how well the tower thinks that each item follows. None without a tower."""
+        """U x N: how likely the tower thinks each item to follow, as a logarithm. None without
+        a tower."""
         if self.tower is None or not len(self.vector_NW):
             return None
         net, length = self.tower.net, self.tower.settings.length
@@ -76,13 +77,16 @@ class Fitted:
         with torch.inference_mode():
             user_UKW = net.users(
                 self.vector_NW,
-                torch.from_numpy(row_UL),
-                torch.from_numpy(at_UL.astype(np.int64)),
-                torch.from_numpy(people.kind_UL[:, :length][:, ::-1].astype(np.int64)),
-                torch.from_numpy(people.value_UL[:, :length][:, ::-1].copy()),
+                Entries(
+                    torch.from_numpy(row_UL),
+                    torch.from_numpy(at_UL.astype(np.int64)),
+                    torch.from_numpy(people.kind_UL[:, :length][:, ::-1].astype(np.int64)),
+                    torch.from_numpy(people.value_UL[:, :length][:, ::-1].copy()),
+                ),
                 memory_UW,
             )
-            score_UN: Floats = scores(user_UKW, self.vector_NW, self.bias_N).numpy()
+            logit_UN = scores(user_UKW, self.vector_NW, self.bias_N)
+            score_UN: Floats = torch.log_softmax(logit_UN, dim=1).numpy()
         return score_UN
 
 

@@ -113,6 +113,7 @@ class Blending:
             self._mean()
             row_X = self.items.catalogue.place(np.fromiter(changed, np.uint64))
             self.sources.describe(row_X)
+            self._place(row_X)
             self._align(row_X)
         elif len(self.sources.model.vector_NW) < self.items.catalogue.size:
             self._align(np.zeros(0, np.int64))
@@ -139,26 +140,31 @@ class Blending:
         people = people_of([p.state for p in persons], self.sources)
         listed_UN = self._listed(persons)
         interest_UD = self._centred(persons, held, first=first)
+        return candidates(
+            people,
+            self.sources,
+            listed_UN=listed_UN,
+            interest_UD=interest_UD,
+            found=None
+            if len(self.sources.vector_ND)
+            else self._found(persons, interest_UD),
+            memory_UW=self._memory(held, first, len(persons)),
+        )
+
+    def _found(self, persons: Sequence[Person], interest_UD: Floats) -> tuple[Ints, Floats]:
+        """The interest's neighbours by the index, where there are too many items to compare
+        with all of them."""
         found = self.items.index.search(
             Ask(
                 vector_UD=interest_UD,
-                as_of_ms_U=people.as_of_ms_U,
+                as_of_ms_U=np.array([p.wanted.as_of_ms for p in persons], np.int64),
                 category_U=[p.wanted.category for p in persons],
                 exclude_U=[p.wanted.exclude for p in persons],
             ),
             limit=NEIGHBOURS,
         )
-        return candidates(
-            people,
-            self.sources,
-            listed_UN=listed_UN,
-            vectors=self.items.index.vectors,
-            interest_UD=interest_UD,
-            found_UX=self.items.catalogue.named.find(found.hash_UK.ravel()).reshape(
-                found.hash_UK.shape
-            ),
-            memory_UW=self._memory(held, first, len(persons)),
-        )
+        row_E = self.items.catalogue.named.find(found.hash_UK.ravel())
+        return row_E.reshape(found.hash_UK.shape), found.score_UK
 
     def _listed(self, persons: Sequence[Person]) -> NDArray[np.bool_]:
         """U x N: available, not expired by then, of the category, not seen."""
@@ -166,7 +172,7 @@ class Blending:
         rows = catalogue.size
         here_N = (catalogue.hash[:rows] != 0) & catalogue.available[:rows]
         as_of_U1 = np.array([[p.wanted.as_of_ms] for p in persons], np.int64)
-        listed_UN = here_N & (catalogue.expires_at_ms[:rows] > as_of_U1)
+        listed_UN: NDArray[np.bool_] = here_N & (catalogue.expires_at_ms[:rows] > as_of_U1)
         barred = [p.wanted.exclude for p in persons]
         row_E = catalogue.named.find(np.concatenate(barred).astype(np.uint64))
         list_E = np.repeat(np.arange(len(persons)), [len(names) for names in barred])
@@ -189,17 +195,17 @@ class Blending:
         return unit(interest_UD)
 
     def _memory(self, held: Masses, first: int, count: int) -> Tensor | None:
-        """U x W: the weighted mean of the tower's vectors of all that was liked."""
+        """U x W: the mean of the tower's vectors of all that was touched, by their masses."""
         vector_NW = self.sources.model.vector_NW
         if not len(vector_NW):
             return None
         start_U = held.start_U[first : first + count + 1]
         names = held.item_E[start_U[0] : start_U[-1]]
         row_E = self.items.catalogue.named.find(names)
-        weight_E = np.maximum(held.weight_E[start_U[0] : start_U[-1]], 0)
+        weight_E = held.weight_E[start_U[0] : start_U[-1]].copy()
         weight_E[(row_E < 0) | (row_E >= len(vector_NW))] = 0
         row_E = np.clip(row_E, 0, len(vector_NW) - 1)
-        whole = np.concatenate([[0.0], np.cumsum(weight_E, dtype=np.float64)])
+        whole = np.concatenate([[0.0], np.cumsum(np.abs(weight_E), dtype=np.float64)])
         begin_U = start_U - start_U[0]
         mass_U = np.maximum(whole[begin_U[1:]] - whole[begin_U[:-1]], 1e-9)
         summed_UW = torch.nn.functional.embedding_bag(
@@ -231,6 +237,11 @@ class Blending:
         )
         self.averaged = count
         self.sources.mean_D = vectors[known].mean(axis=0) if known.any() else None
+        self._place(np.fromiter(self.items.catalogue.row_of.values(), np.int64))
+
+    def _place(self, row_X: Ints) -> None:
+        vectors, known = self.items.index.vectors(self.items.catalogue.name[row_X])
+        self.sources.place(row_X, vectors, known)
 
     def _align(self, row_X: Ints) -> None:
         self.sources.model.align(self.items.catalogue, self.items.index.vectors, row_X)
