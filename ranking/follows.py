@@ -114,7 +114,8 @@ class Follows:
         times the item's weight, decayed to the user's time. `share`: an owner's edges are
         divided by a power of their sum, so that who is followed often says no more."""
         users = len(row_UL)
-        out = np.zeros(users * (rows + 1), np.float32)
+        cells = users * (rows + 1)
+        out = np.zeros(cells)
         if len(self.to_NM):
             here_UL = (row_UL >= 0) & (row_UL < len(self.to_NM))
             gain_UL = np.where(here_UL, weight_UL, 0) * self._gain(as_of_ms_U)[:, None]
@@ -128,7 +129,7 @@ class Follows:
                 whole_X = self.total_N[row_X] * self._gain(as_of_ms_U)[u_X]
                 gain_X = gain_X * (whole_X + _FEW) ** -_POWER
             value_XM = self.weight_NM[row_X] * gain_X[:, None].astype(np.float32)
-            out = np.bincount(at_XM.ravel(), value_XM.ravel(), minlength=len(out))
+            out = np.bincount(at_XM.ravel(), value_XM.ravel(), minlength=cells)
         summed_UN: Floats = out.reshape(users, rows + 1)[:, :rows].astype(np.float32)
         return summed_UN
 
