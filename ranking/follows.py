@@ -115,7 +115,7 @@ class Follows:
         divided by a power of their sum, so that who is followed often says no more."""
         users = len(row_UL)
         cells = users * (rows + 1)
-        out = np.zeros(cells)
+        out: NDArray[Any] = np.zeros(cells)
         if len(self.to_NM):
             here_UL = (row_UL >= 0) & (row_UL < len(self.to_NM))
             gain_UL = np.where(here_UL, weight_UL, 0) * self._gain(as_of_ms_U)[:, None]
