@@ -37,10 +37,9 @@ class Blend(nn.Module):
         score_UC: Tensor = (self.linear(unit_UCF) + self.outer(hidden_UCH))[..., 0]
         return score_UC
 
-    @property
-    def prior(self) -> Tensor:
+    def prior_now(self) -> Tensor:
         """F: weights of the raw features in the first choice among all items."""
-        weight_F: Tensor = self.prior_F.detach() * self.scale_F  # type: ignore[operator]
+        weight_F: Tensor = self.prior_F * self.scale_F  # type: ignore[operator]
         return weight_F
 
 

@@ -51,7 +51,7 @@ def candidates(
     told = features(
         people, sources, interest_UD=interest_UD, memory_UW=memory_UW, found=found
     )
-    weight_F = sources.model.blend.prior.numpy()
+    weight_F = sources.model.blend.prior_now().detach().numpy()
     score_UN = told.prior(weight_F)
     score_UN[~listed_UN] = -np.inf
     if wanted_U is not None:

@@ -12,7 +12,8 @@ SOURCE_OF = {
     "entry": "popular",  # what people begin with, by how many they touched so far
     "popular_hour": "popular",
     "popular_day": "popular",
-    "popular_long": "popular",
+    "popular_weeks": "popular",
+    "popular_long": "popular",  # against the one before: whether the item is new
     "fresh": "fresh",  # how new the item is
     "known": "",  # whether the item has a vector
     "touches": "",  # how many items the person touched

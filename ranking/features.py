@@ -8,6 +8,7 @@ Shapes:  U = people,  N = rows of the catalogue,  F = paired features,  I = item
          C = candidates,  L = newest touches,  G = hashed categories,  D = width of the space
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -158,7 +159,7 @@ def features(
     if score_UN is not None:
         at["sequence"][:, : score_UN.shape[1]] = score_UN
     _category(at["category"], row_UL, weight_UL, sources.category_NG[:rows])
-    _content(at["content"], at["interest"], row_UL, weight_UL, sources, interest_UD, found)
+    _content(at, row_UL, weight_UL, sources=sources, interest_UD=interest_UD, found=found)
     newest_ms = int(as_of_U.max(initial=0))
     return Features(out, itemwise(sources, as_of_ms=newest_ms), personal(people))
 
@@ -172,7 +173,7 @@ def itemwise(sources: Sources, *, as_of_ms: int) -> Floats:
         out[i] = _log(table.read(rows, as_of_ms=as_of_ms), 4)
     age_N = np.maximum(0, as_of_ms - catalogue.published_at_ms[:rows]) / FRESH_MS
     out[-2] = np.where(catalogue.hash[:rows] != 0, np.exp2(-age_N), 0)
-    known_N = sources.vector_ND[:rows].any(axis=1)
+    known_N: NDArray[np.bool_] = np.asarray(sources.vector_ND[:rows].any(axis=1))
     out[-1, : len(known_N)] = known_N
     return out
 
@@ -187,16 +188,16 @@ def personal(people: People) -> Floats:
 
 
 def _content(
-    recent_UN: Floats,
-    interest_UN: Floats,
+    at: Mapping[str, Floats],
     row_UL: Ints,
     weight_UL: Floats,
+    *,
     sources: Sources,
     interest_UD: Floats,
     found: tuple[Ints, Floats] | None,
 ) -> None:
     """Likeness to what was touched just now, and to the long-term interest."""
-    vector_ND = sources.vector_ND
+    vector_ND, recent_UN, interest_UN = sources.vector_ND, at["content"], at["interest"]
     if len(vector_ND):
         held_UL = np.where(row_UL < len(vector_ND), weight_UL, 0)
         past_ULD = vector_ND[np.clip(row_UL, 0, len(vector_ND) - 1)]

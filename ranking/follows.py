@@ -129,7 +129,7 @@ class Follows:
                 whole_X = self.total_N[row_X] * self._gain(as_of_ms_U)[u_X]
                 gain_X = gain_X * (whole_X + _FEW) ** -_POWER
             value_XM = self.weight_NM[row_X] * gain_X[:, None].astype(np.float32)
-            out = np.bincount(at_XM.ravel(), value_XM.ravel(), minlength=cells)
+            out[:] = np.bincount(at_XM.ravel(), value_XM.ravel(), minlength=cells)
         summed_UN: Floats = out.reshape(users, rows + 1)[:, :rows].astype(np.float32)
         return summed_UN
 

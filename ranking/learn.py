@@ -98,7 +98,7 @@ class World:
         vector_ND[catalogue.place(items.hash_I)] = items.vector_ID
         return cls(
             log, catalogue, pasts, vector_ND, vector_ND.any(axis=1), law,
-            (catalogue.hash[row_E] != 0).reshape(-1),
+            np.asarray(catalogue.hash[row_E] != 0).reshape(-1),
             law.weights(log.kind_E, np.nan_to_num(log.value_E)).astype(np.float32),
         )  # fmt: skip
 
@@ -375,11 +375,7 @@ def _fit(
                     batch = torch.cat([batch[:, :1], batch[:, half:]], dim=1)
                 missing_UC = batch.isnan().any(dim=2)
                 batch = batch.nan_to_num()
-                score_UC = (
-                    ((batch - blend.mean_F) * blend.scale_F) @ blend.prior_F
-                    if prior
-                    else blend(batch)
-                )
+                score_UC = batch @ blend.prior_now() if prior else blend(batch)
                 if (
                     not prior
                 ):  # each that chance chose stands for many that it did not choose

@@ -53,8 +53,9 @@ class TrendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What is popular and what follows what (docs/trends.md). Half-lives, windows, variants and
     keep_rows make the state: with others the worker reads the log again from its start."""
 
-    half_lives_s: tuple[Positive, ...] = (HOUR_S, DAY_S, 14 * DAY_S)
-    """half-lives of the popularity tables, in seconds"""
+    half_lives_s: tuple[Positive, ...] = (HOUR_S, DAY_S, 14 * DAY_S, 180 * DAY_S)
+    """half-lives of the popularity tables, in seconds; lists read the first four, which are to rise:
+    what is new shows in the difference of the longer ones"""
     windows_s: tuple[Positive, ...] = (HOUR_S, DAY_S)
     """widths of the tumbling windows, in seconds"""
     variants: tuple[Variant, ...] = (SESSION, RECENT, ENTRY)
