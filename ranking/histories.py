@@ -15,7 +15,8 @@ from ranking.people import LATEST, Ints, People
 @dataclass(frozen=True, slots=True, eq=False)
 class Pasts:
     """`event_G` lists events person after person, in the log's order; `place_E` is where an
-    event stands there and `first_E` where its person begins."""
+    event stands there and `first_E` where its person begins. `items_E`: how many different
+    items the person had touched before."""
 
     row_E: Ints
     at_ms_E: Ints
@@ -24,6 +25,7 @@ class Pasts:
     event_G: Ints
     place_E: Ints
     first_E: Ints
+    items_E: Ints
 
     @classmethod
     def of(
@@ -40,8 +42,15 @@ class Pasts:
         place_E[event_G] = np.arange(len(event_G))
         user_G = user_E[event_G]
         begins_G = np.concatenate([[True], user_G[1:] != user_G[:-1]])[: len(user_G)]
-        first_G = np.flatnonzero(begins_G)[np.cumsum(begins_G) - 1]
-        return cls(row_E, at_ms_E, value_E, kind_E, event_G, place_E, first_G[place_E])
+        person_G = np.cumsum(begins_G) - 1
+        first_G = np.flatnonzero(begins_G)[person_G]
+        new_G = np.zeros(len(event_G), np.int64)
+        new_G[np.unique((person_G << 32) | row_E[event_G], return_index=True)[1]] = 1
+        before_G = np.cumsum(new_G) - new_G
+        items_E = (before_G - before_G[first_G])[place_E]
+        return cls(
+            row_E, at_ms_E, value_E, kind_E, event_G, place_E, first_G[place_E], items_E
+        )
 
     def people(self, event_U: Ints) -> People:
         """Whose events these are, as they were just before them."""
@@ -55,7 +64,7 @@ class Pasts:
             age_ms_UL=np.where(there_UL, newest_U[:, None] - at_UL, 0).astype(np.float32),
             value_UL=np.where(there_UL, np.nan_to_num(self.value_E[held_UL]), 0),
             kind_UL=np.where(there_UL, self.kind_E[held_UL], 0).astype(np.uint8),
-            touched_U=self.place_E[event_U] - self.first_E[event_U],
+            touched_U=self.items_E[event_U],
             as_of_ms_U=newest_U,
         )
 

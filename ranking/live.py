@@ -6,8 +6,9 @@ Shapes:  N = rows of the catalogue,  P = source partitions,  C = cells of a batc
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from ranking.trend_config import TrendConfig
 from schemas import TrendTable
 
 Floats = NDArray[np.float32]
+PARTITIONS = 4096  # of a topic, at most
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +29,7 @@ class Popular:
 
     half_life_ms: float
     ref_ms: int = -1
+    newest_ms: int = -1
     count_PN: NDArray[np.float64] = field(default_factory=lambda: np.zeros((1, 64)))
 
     def put(self, partition: int, row: int, value: float, at_ms: int) -> None:
@@ -37,6 +40,7 @@ class Popular:
 
     def reach(self, partition: int, row: int, *, at_ms: int) -> None:
         """Room for this row, and a reference that this time is not far from."""
+        self.newest_ms = max(self.newest_ms, at_ms)
         if self.ref_ms < 0:
             self.ref_ms = at_ms
         ahead = (at_ms - self.ref_ms) / self.half_life_ms
@@ -51,11 +55,11 @@ class Popular:
 
     def read(self, rows: int, *, as_of_ms: int) -> Floats:
         """N counts, all partitions together, decayed to a time; a replay of old events is told
-        what is known."""
+        what is known as of the newest."""
         held = self.count_PN[:, :rows].sum(axis=0)
         out = np.zeros(rows, np.float32)
-        age = max(0.0, (as_of_ms - self.ref_ms) / self.half_life_ms)
-        out[: len(held)] = held * 2.0 ** -min(age, 1_000.0)
+        lead_ms = max(as_of_ms, self.newest_ms) - self.ref_ms
+        out[: len(held)] = held * 2.0 ** -min(lead_ms / self.half_life_ms, 1_000.0)
         return out
 
 
@@ -83,51 +87,72 @@ class Live:
         return self.newest_ms >= 0
 
     def take(self, records: Sequence[TrendTable], catalogue: Catalogue) -> None:
-        """Take records in, in their order."""
-        cells: dict[str, list[tuple[int, int, int, float, int]]] = defaultdict(list)
-        row_of, entries = self._rows(records, catalogue), self.config.entries
+        """Take records in, in their order. Windows, and what is of variants and half-lives
+        that are not ours, are passed over."""
+        counts: list[tuple[_Table, str, float, int]] = []
+        cells: dict[str, list[tuple[str, str, int, float, int]]] = defaultdict(list)
+        names: set[str] = set()
+        entries = self.config.entries
         for record in records:
-            self.newest_ms = max(self.newest_ms, record.at_ms)
-            at_ms, table = record.at_ms, record.name
-            alone = table.startswith("rows/")
-            named, parts = table, table.split("/", 3)
-            for row, value in record.rows:
-                key = row
-                if alone:
-                    table, _, key = row.partition("\n")
-                    if table != named:
-                        named, parts = table, table.split("/", 3)
-                label = parts[1]
-                if parts[0] == "follows" and label in self.follows:
-                    owner = int(parts[3]) if label in entries else row_of[parts[3]]
-                    cells[label].append((owner, row_of[key], int(parts[2]), value, at_ms))
-                elif parts[0] == "popular" and label in self.popular:
-                    self.popular[label].put(int(parts[2]), row_of[key], value, at_ms)
+            at_ms = record.at_ms
+            self.newest_ms = max(self.newest_ms, at_ms)
+            for table, key, value in _rows(record):
+                if table.kind == "follows" and table.label in self.follows:
+                    cell = table.owner, key, table.partition, value, at_ms
+                    cells[table.label].append(cell)
+                    names.update((key,) if table.label in entries else (key, table.owner))
+                elif table.kind == "popular" and table.label in self.popular:
+                    counts.append((table, key, value, at_ms))
+                    names.add(key)
+        row_of = self._named(names, catalogue)
+        for table, key, value, at_ms in counts:
+            self.popular[table.label].put(table.partition, row_of[key], value, at_ms)
         for label, rows in cells.items():
             owner_C, next_C, partition_C, value_C, at_ms_C = zip(*rows, strict=True)
+            number = map(int if label in entries else row_of.__getitem__, owner_C)
             self.follows[label].put(
-                np.array(owner_C, np.int64),
-                np.array(next_C, np.int64),
+                np.fromiter(number, np.int64, len(rows)),
+                np.array([row_of[key] for key in next_C], np.int64),
                 np.array(partition_C, np.int64),
                 np.array(value_C, np.float64),
                 np.array(at_ms_C, np.int64),
             )
 
-    def _rows(self, records: Sequence[TrendTable], catalogue: Catalogue) -> dict[str, int]:
-        """Rows of all item ids in these records, by what is remembered."""
+    def _named(self, names: Iterable[str], catalogue: Catalogue) -> dict[str, int]:
+        """Rows of item ids, remembered."""
         known = self.row_of
-        names = set()
-        for record in records:
-            alone = record.name.startswith("rows/")
-            for row, _ in record.rows:
-                table, _, key = row.partition("\n") if alone else (record.name, "", row)
-                names.add(key)
-                if alone and table.startswith("follows/"):
-                    names.add(table.split("/", 3)[3])
-            if not alone and record.name.startswith("follows/"):
-                names.add(record.name.split("/", 3)[3])
         new = [name for name in names if name not in known]
-        known.update(
-            zip(new, catalogue.place([hash64(n) for n in new]).tolist(), strict=True)
-        )
+        row_X = catalogue.place([hash64(name) for name in new])
+        known.update(zip(new, row_X.tolist(), strict=True))
         return known
+
+
+class _Table(NamedTuple):
+    """A table by its name (docs/trends.md). `owner`: the item, or the number of a touch, that
+    is followed."""
+
+    kind: str
+    label: str
+    partition: int
+    owner: str
+
+    @classmethod
+    def of(cls, name: str) -> "_Table":
+        kind, label, number, owner = (*name.split("/", 3), "", "", "")[:4]
+        if not (number.isdecimal() and int(number) < PARTITIONS):
+            return cls("", "", 0, "")
+        return cls(kind, label, int(number), owner)
+
+
+def _rows(record: TrendTable) -> Iterator[tuple[_Table, str, float]]:
+    """The rows of a whole table, or rows that came alone, each with its table."""
+    named, table = record.name, _Table.of(record.name)
+    if not named.startswith("rows/"):
+        for key, value in record.rows:
+            yield table, key, value
+        return
+    for row, value in record.rows:
+        name, _, key = row.partition("\n")
+        if name != named:
+            named, table = name, _Table.of(name)
+        yield table, key, value
