@@ -84,8 +84,9 @@ def ordered(
         if tired_UC is not None:
             logit_UC += torch.from_numpy(tired_UC)
         logit_UC[~torch.from_numpy(found.there_UC)] = -torch.inf
-        top = torch.softmax(logit_UC, dim=1).nan_to_num_().topk(min(k, logit_UC.shape[1]))
-    at_UK, score_UK = top.indices.numpy(), top.values.numpy()
+        top_UK = logit_UC.topk(min(k, logit_UC.shape[1])).indices
+        score_UC = torch.softmax(logit_UC, dim=1).nan_to_num_()
+        at_UK, score_UK = top_UK.numpy(), score_UC.gather(1, top_UK).numpy()
     row_UK = np.take_along_axis(found.row_UC, at_UK, axis=1)
     row_UK[~np.take_along_axis(found.there_UC, at_UK, axis=1)] = -1
     feature_UKF = np.take_along_axis(found.feature_UCF, at_UK[..., None], axis=1)

@@ -36,6 +36,7 @@ NEIGHBOURS = 30
 DRIFT = (
     0.02  # share of items by which the catalogue may change before its mean is taken anew
 )
+WAITING = 200  # records of trends that wait for the next list, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,10 @@ class Blending:
     fatigue: float
     sources: Sources = field(init=False)
     waiting: list[TrendTable] = field(default_factory=list)
+    known_N: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, np.bool_))
     averaged: int = -1  # items that the mean was taken over
     space: str = ""
+    model_space: str = ""  # whose vectors the model in force learned from
 
     def __post_init__(self) -> None:
         model = Fitted(UNTRAINED, None, None, untrained())
@@ -85,42 +88,52 @@ class Blending:
         except DecodeError as error:
             metrics.item_unreadable()
             log.warning("trends_unreadable", offset=record.offset, reason=error.reason)
+        if len(self.waiting) >= WAITING:  # while a worker catches up, nobody asks for lists
+            self._take()
 
-    def use(self, model: Model) -> None:
-        """This model from now on. Raises nothing: what can't be used leaves the one before."""
+    def use(self, model: Model) -> bool:
+        """This model from now on. What can't be used leaves the one before, and is False."""
+        items = self.items
         try:
-            made = fitted(model.tensors, self.items.catalogue, version=model.version)
-            if model.encoder and model.encoder != self.items.encoder:
+            made = fitted(model.tensors, items.catalogue, version=model.version)
+            if model.encoder and model.encoder != items.encoder:
                 made.tower = None  # it read vectors of another space
-        except (KeyError, ValueError, RuntimeError) as error:
+            made.align(items.catalogue, items.index.vectors, np.zeros(0, np.int64))
+        except (KeyError, IndexError, ValueError, RuntimeError) as error:
             metrics.model_loaded("other")
             log.warning("model_unfit", version=model.version, why=str(error))
-            return
-        self.sources.model = made
-        self._align(np.arange(self.items.catalogue.size))
+            return False
+        self.sources.model, self.model_space = made, model.encoder
+        return True
 
     def refresh(self) -> None:
         """Take in what came since the last batch."""
-        if self.waiting:
-            self.sources.live.take(self.waiting, self.items.catalogue)
-            self.waiting = []
-            metrics.gauges(trends_at_seconds=self.sources.live.newest_ms / 1000)
+        self._take()
         changed, self.items.fresh = self.items.fresh, set()
         if self.space != self.items.encoder:  # another space: everything is read anew
             self.space, self.averaged = self.items.encoder, -1
             changed = set(self.items.catalogue.row_of)
+            if self.model_space not in ("", self.space):
+                self.sources.model.tower = None
         if changed:
             self._mean()
-            row_X = self.items.catalogue.place(np.fromiter(changed, np.uint64))
-            self.sources.describe(row_X)
+        row_X = self.items.catalogue.place(np.fromiter(changed, np.uint64))
+        self.sources.describe(row_X)
+        if changed:
             self._place(row_X)
+        if changed or len(self.sources.model.vector_NW) < self.items.catalogue.size:
             self._align(row_X)
-        elif len(self.sources.model.vector_NW) < self.items.catalogue.size:
-            self._align(np.zeros(0, np.int64))
 
     def places(self, persons: Sequence[Person], held: Masses, *, k: int) -> Places:
         """A list for each of these people; rows that nothing fills end with hash 0."""
         catalogue, parts = self.items.catalogue, []
+        if not (persons and catalogue.size):
+            nothing = np.zeros((len(persons), k))
+            return Places(
+                nothing.astype(np.uint64),
+                nothing,
+                np.full(nothing.shape, "popular", object),
+            )
         for part in chunks(len(persons), rows=catalogue.size):
             some = persons[part]
             found = self._candidates(some, held, first=part.start)
@@ -185,12 +198,19 @@ class Blending:
         return listed_UN
 
     def _centred(self, persons: Sequence[Person], held: Masses, *, first: int) -> Floats:
-        """U x D: interests without what all items have in common."""
+        """U x D: interests without what all items have in common; of items without a vector
+        an interest holds nothing."""
         interest_UD = np.stack([p.interest for p in persons]).astype(np.float32)
         if self.sources.mean_D is not None:
             start_U = held.start_U[first : first + len(persons) + 1]
-            whole = np.concatenate([[0.0], np.cumsum(held.weight_E, dtype=np.float64)])
-            mass_U = (whole[start_U[1:]] - whole[start_U[:-1]]).astype(np.float32)
+            part = slice(int(start_U[0]), int(start_U[-1]))
+            row_E = self.items.catalogue.named.find(held.item_E[part])
+            known_E = (row_E >= 0) & (row_E < len(self.known_N))
+            known_E &= self.known_N[np.where(known_E, row_E, 0)]
+            weight_E = np.where(known_E, held.weight_E[part], 0)
+            whole = np.concatenate([[0.0], np.cumsum(weight_E, dtype=np.float64)])
+            begin_U = start_U - start_U[0]
+            mass_U = (whole[begin_U[1:]] - whole[begin_U[:-1]]).astype(np.float32)
             interest_UD -= mass_U[:, None] * self.sources.mean_D
         return unit(interest_UD)
 
@@ -227,6 +247,12 @@ class Blending:
                 tired_UC[u] = times_C * np.log(max(self.fatigue, 1e-3))
         return tired_UC
 
+    def _take(self) -> None:
+        if self.waiting:
+            self.sources.live.take(self.waiting, self.items.catalogue)
+            self.waiting = []
+            metrics.gauges(trends_at_seconds=self.sources.live.newest_ms / 1000)
+
     def _mean(self) -> None:
         """The mean of all item vectors, taken anew when enough has changed."""
         count = len(self.items.index)
@@ -242,6 +268,9 @@ class Blending:
     def _place(self, row_X: Ints) -> None:
         vectors, known = self.items.index.vectors(self.items.catalogue.name[row_X])
         self.sources.place(row_X, vectors, known)
+        if (more := self.items.catalogue.size - len(self.known_N)) > 0:
+            self.known_N = np.pad(self.known_N, (0, more + len(self.known_N) // 2))
+        self.known_N[row_X] = known
 
     def _align(self, row_X: Ints) -> None:
         self.sources.model.align(self.items.catalogue, self.items.index.vectors, row_X)

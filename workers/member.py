@@ -80,9 +80,9 @@ def reload(worker: Worker) -> None:
         for held in worker.users.held.values():
             held.interest_at = -1
     if worker.models is not None and (model := worker.models.take()) is not None:
-        worker.lists.model = model.version
-        if worker.lists.blending is not None:
-            worker.lists.blending.use(model)
+        blending = worker.lists.blending
+        if blending is None or blending.use(model):
+            worker.lists.model = model.version
 
 
 def restart(worker: Worker, restarted: Restarted) -> None:
