@@ -79,6 +79,13 @@ def rebuild(
 
 
 def demo(
+    scenario: Annotated[
+        str,
+        typer.Option(
+            help="A small invented world with media instead: ecommerce, social, education or "
+            "smarthome."
+        ),
+    ] = "",
     events: Annotated[int, typer.Option(help="Ratings to stream; 0: the default.")] = 0,
     posters: Annotated[
         Path | None, typer.Option(help="A folder of <film number>.jpg.", exists=True)
@@ -99,9 +106,23 @@ def demo(
     """From nothing to three people's lists.
 
     Starts a Kafka and workers in a folder of its own, streams real people's ratings of real
-    films (MovieLens-100k), and stops everything at the end.
+    films (MovieLens-100k), and stops everything at the end. With --scenario, the items and
+    events of a shop, a network, a school or a home, with pictures, sounds, films and sensor
+    readings that are made here (docs/scenarios.md).
     """
     from workers.demo import Demo, run
+
+    if scenario:
+        from workers.demo_scenario import run as play
+        from workers.terminal import CommandError, Exit
+
+        if events or posters or wheel:
+            raise CommandError(
+                "--events, --posters and --wheel are of the demo with films; leave them out "
+                "or --scenario",
+                Exit.USAGE,
+            )
+        raise typer.Exit(play(scenario, folder=folder, keep=keep))
 
     wanted = Demo(
         events=events, posters=posters, wheel=wheel, folder=folder, rate=rate,

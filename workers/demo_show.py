@@ -75,9 +75,10 @@ def list_table(
     *,
     limit: int = 10,
     mark: str = "",
+    past: str = "you rated",
 ) -> Table:
-    """Places, titles and the first reason. `because` names something of the past; `mark` is
-    an item that is to be seen at once."""
+    """Places, titles and the first reason. `because` names something of the past, and `past`
+    what was done to it; `mark` is an item that is to be seen at once."""
     table = Table(box=None, padding=(0, 1), show_header=False, expand=True)
     table.add_column(justify="right", style="dim", width=2)
     table.add_column(overflow="ellipsis", no_wrap=True, ratio=5)
@@ -85,13 +86,15 @@ def list_table(
     for item in slate.items[:limit]:
         style = "bold green" if item.item_id == mark else "bold"
         place = Text(title(item.item_id), style=style)
-        table.add_row(str(item.rank), place, Text(in_words(item, because)))
+        table.add_row(str(item.rank), place, Text(in_words(item, because, past)))
     if not slate.items:
         table.add_row("", "an empty list", "")
     return table
 
 
-def in_words(item: SlateItem, because: Callable[[str], str]) -> str:
+def in_words(
+    item: SlateItem, because: Callable[[str], str], past: str = "you rated"
+) -> str:
     """Why an item is in a list: the weightiest reason, in a sentence."""
     source = SOURCES.get(item.source, item.source)
     if not item.reasons or item.source == "query":
@@ -100,5 +103,5 @@ def in_words(item: SlateItem, because: Callable[[str], str]) -> str:
     modality = f"{first.modality} " if first.modality else ""
     asked = f"{source}, and " if item.source == "query" else ""
     return (
-        f"{asked}because you rated {because(first.because)} ({modality}{first.weight:.2f})"
+        f"{asked}because {past} {because(first.because)} ({modality}{first.weight:.2f})"
     )

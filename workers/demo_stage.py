@@ -110,6 +110,10 @@ class Stage:
         self._asked.discard(event.event_id)
         return self.answers[event.event_id]
 
+    def expect(self, names: Iterable[str]) -> None:
+        """Keep the lists that name these records, ours or Signals of the workers, as answers."""
+        self._asked.update(names)
+
     def look_at_vectors(self, *, timeout_s: float = 0.0) -> None:
         """Takes in which items have vectors by now, and of what."""
         from schemas import ItemVectors, decode
