@@ -72,6 +72,7 @@ TRAINING = FusionTraining(
     log_q=0.5,
     drop_slots={"cf": 0.5},
 )
+COMPONENTS: Mapping[str, int] = {"graph": 32}  # of image: it also finds neighbours by them
 LEARNING_RATE: Mapping[str, float] = {"joint": 2e-3}  # attention does not bear the others'
 
 
@@ -83,6 +84,14 @@ class Outcome:
     coverage: float
     recall: Measured
     reciprocal: Measured
+
+
+PARTS: Mapping[str, Callable[[Outcome], Measured]] = {
+    "hit": lambda outcome: outcome.hit,
+    "recall": lambda outcome: outcome.recall,
+    "MRR": lambda outcome: outcome.reciprocal,
+    "new": lambda outcome: _sliced(outcome.recall),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +126,24 @@ def main() -> None:
     ):  # a result names no machine's folders
         sys.argv[:] = ["FOLDER" if arg == str(word) else arg for arg in sys.argv]
     rows, figures = table(world, said.kinds.split(","))
+    name = "fusion" if said.stretch == "test" else "fusion-tuning"
+    if said.kinds != ",".join(KINDS):
+        name += f"-{said.kinds.replace(',', '-')}"
     report.write(
-        "fusion" if said.stretch == "test" else "fusion-tuning",
+        name,
         QUESTION,
         rows,
         f"stretch: {said.stretch}; {said.folds} item-cold folds; "
         f"{len(world.next_item.user_E)} events; "
         f"{sum(len(t.left_P) for _, _, t in world.folds)} pairs, "
         f"{sum(int(t.new_P.sum()) for _, _, t in world.folds)} of them with a new item",
-        "± columns: 95 % by 1,000 resamples of the users (hit) or items (recall), paired; "
+        "± columns: 95 % by 1,000 resamples of the users (hit) or items (the rest), paired; "
         "`loses` is the whole minus the row without a slot; `gains` is the fusion minus the "
         "best single slot in that column. An interval above 0 shows it",
         f"took {time.perf_counter() - began:.0f} s",
     )
-    name = f"{datetime.now(UTC):%Y-%m-%d}-fusion{'' if said.stretch == 'test' else '-tuning'}.json"
-    (report.RESULTS / name).write_text(json.dumps(figures, indent=1) + "\n")
+    file = report.RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{name}.json"
+    file.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def world_of(said: argparse.Namespace) -> World:
@@ -194,7 +206,12 @@ def learned(log: Log, columns: Sequence[SlotColumn], kind: str) -> FusionModel:
         columns,
         co_visited(log.user_E, log.item_E, reach=5),
         items=len(columns[0].present_E),
-        net=replace(NET, kind=kind),
+        net=replace(
+            NET,
+            kind=kind,
+            components_slots=NET.components_slots
+            | {"image": COMPONENTS.get(kind, NET.components_slots["image"])},
+        ),
         training=replace(TRAINING, learning_rate=rate),
     )
 
@@ -246,8 +263,9 @@ def row(
     whole: Outcome | None = None,
 ) -> dict[str, object]:
     """A line of the table, and the same unrounded into `figures`."""
-    parts, told = {"hit": ours.hit, "recall": ours.recall, "new": _sliced(ours.recall)}, {}
-    for part, mine in parts.items():
+    told: dict[str, tuple[float, float, float]] = {}
+    for part, of in PARTS.items():
+        mine = of(ours)
         told[part] = (mine.mean, *interval(mine))
         theirs = _against(part, singles, whole)
         if theirs is not None:
@@ -257,7 +275,7 @@ def row(
     figures[f"{name} without {gone}" if gone else name] = told
     sign = {
         k: _difference(told.get(f"{k} difference"), "loses" if whole else "gains")
-        for k in parts
+        for k in PARTS
     }
     return {
         "fusion": f"… without {gone}" if gone else f"**{name}**",
@@ -266,8 +284,9 @@ def row(
         "coverage": f"{ours.coverage:.2f}",
         "± hit": sign["hit"],
         "recall@20": _figure(told["recall"]),
-        "MRR": f"{ours.reciprocal.mean:.4f}",
         "± recall": sign["recall"],
+        "MRR": _figure(told["MRR"]),
+        "± MRR": sign["MRR"],
         "recall@20 new": _figure(told["new"]),
         "± new": sign["new"],
     }
@@ -277,16 +296,12 @@ def _against(
     part: str, singles: Mapping[str, Outcome] | None, whole: Outcome | None
 ) -> Measured | None:
     """What a row is compared with: the whole, or the best single slot in this column."""
-    of = {
-        "hit": lambda o: o.hit,
-        "recall": lambda o: o.recall,
-        "new": lambda o: _sliced(o.recall),
-    }
+    of = PARTS[part]
     if whole is not None:
-        return of[part](whole)
+        return of(whole)
     if singles is None:
         return None
-    return max((of[part](single) for single in singles.values()), key=lambda m: m.mean)
+    return max((of(single) for single in singles.values()), key=lambda m: m.mean)
 
 
 def _sliced(measured: Measured) -> Measured:
