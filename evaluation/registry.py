@@ -60,7 +60,7 @@ def described(scorer: object) -> str:
                 if isinstance(value, float)
                 else f"{field.name}={value}"
             )
-        elif field.name in ("covisitation", "popularity", "content"):
+        elif field.name in ("covisitation", "popularity", "trend", "content"):
             said.append(f"{field.name}({described(value)})")
     return " ".join(said)
 

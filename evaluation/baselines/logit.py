@@ -35,8 +35,8 @@ class Logit:
     content: Content
     trend: Popularity = field(default_factory=lambda: Popularity(half_life=1_000))
     learn: int = 10_000
-    step: int = 3
-    ridge: float = 1e-4
+    step: int = 2
+    ridge: float = 1e-5
     weight_F: Floats = field(init=False)
     _count_I: Floats = field(init=False)
     _touched: dict[int, set[int]] = field(default_factory=dict)
@@ -87,6 +87,7 @@ class Logit:
         follows_RI = self.covisitation.readings(user, at_ms, RECENCIES)
         columns = [
             *(some * logarithm(follows_I) for follows_I in follows_RI),
+            *(some * share(follows_I) for follows_I in follows_RI),
             (1 - some) * popular_I, (1 - some) * trend_I,
             some * popular_I, some * trend_I, some * known_I,
             like_I, cold_I, cold_I * like_I, cold_I * trend_I,
@@ -94,9 +95,14 @@ class Logit:
         return np.stack(columns, axis=1).astype(np.float32)
 
 
+def share(score_I: Scores) -> Scores:
+    """A score as a share of the best one."""
+    return np.asarray(score_I / max(float(score_I.max()), 1e-12))
+
+
 def logarithm(score_I: Scores) -> Scores:
     """The log of a score's share of the best one, no lower than that of a thousandth."""
-    return np.asarray(np.log(score_I / max(float(score_I.max()), 1e-12) + 1e-3))
+    return np.asarray(np.log(share(score_I) + 1e-3))
 
 
 def learnt(
@@ -109,7 +115,7 @@ def learnt(
     for row, items in enumerate(barred):
         closed[row, items] = True
     weight = torch.zeros(feature.shape[-1], requires_grad=True)
-    solver = torch.optim.LBFGS([weight], max_iter=60, line_search_fn="strong_wolfe")
+    solver = torch.optim.LBFGS([weight], max_iter=150, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         solver.zero_grad()
