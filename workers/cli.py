@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from workers.cli_data import import_
 from workers.cli_dev import demo, dev, doctor, rebuild
 from workers.cli_encoders import encoders
 from workers.cli_learn import tune
@@ -168,6 +169,7 @@ def worker_train() -> None:
     raise typer.Exit(train(settings()))
 
 
+app.command("import")(import_)
 app.command()(doctor)
 app.command()(rebuild)
 app.command()(demo)

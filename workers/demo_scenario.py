@@ -71,7 +71,7 @@ def set_up(scenario: Scenario, folder: Path, out: Console, stack: ExitStack) -> 
     out.print(f"{count} files of media are made ({time.perf_counter() - began_s:.1f} s)")
     bootstrap = demo_system.start_kafka(folder, stack)
     base = demo_system.environment(folder, bootstrap, posters=None)
-    settings = base | scenario.settings
+    settings = base | dict(scenario.settings)
     config = demo_system.config_of(settings)
     create_topics(as_json=False, config=config)
     running = demo_system.start_workers(folder, settings, stack)
