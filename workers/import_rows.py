@@ -80,17 +80,19 @@ def _cells(lines: TextIO, delimiter: str) -> Iterator[tuple[int, list[str] | Cel
         reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     else:
         reader = csv.reader(lines, delimiter=delimiter)
-    while True:
-        number = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield number, CellError(f"{error}; a cell has at most {MAX_CELL} characters")
-            continue
-        if any(cell.strip() for cell in cells):
+    number = 1
+    while (cells := _next(reader)) is not None:
+        if isinstance(cells, CellError) or any(cell.strip() for cell in cells):
             yield number, cells
+        number = reader.line_num + 1
+
+
+def _next(reader: Iterator[list[str]]) -> list[str] | CellError | None:
+    """The next record; None after the last."""
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        return CellError(f"{error}; a cell has at most {MAX_CELL} characters")
 
 
 def _named(
