@@ -212,8 +212,8 @@ def judge(
     )
     sources = world.sources(model, trends)
     model.align(world.catalogue, world.vectors, np.zeros(0, np.int64))
-    begin = len(world.log) - min(newest, len(world.log))
     at_N = np.flatnonzero(log.kind_E != IMPRESSION) - (len(log) - newest)
+    begin = int((at_N < 0).sum())
     for event_U, fresh_U in _steps(world, sources, begin, len(world.log), block=block):
         row_UK, _, _ = ordered(
             candidates(
