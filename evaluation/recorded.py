@@ -26,7 +26,8 @@ UNWANTED = frozenset({"impression", "skip", "hide", "dislike", "not_interested",
 
 class Event(NamedTuple):
     """One event by numbers: `user` and `item` index the log's tables. `value` is NaN where
-    there is none; `wanted` is false for kinds that say "not this"."""
+    there is none; `wanted` is false for kinds that say "not this"; `record` is the event as it
+    stands on the wire, for a system that reads it there."""
 
     user: int
     item: int
@@ -34,6 +35,7 @@ class Event(NamedTuple):
     at_ms: int
     wanted: bool
     row: int
+    record: Interaction | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -72,6 +74,7 @@ class Log:
             int(self.at_ms_E[row]),
             bool(self.wanted_E[row]),
             row,
+            self.events[row],
         )
 
     def each(self) -> Iterator[Event]:

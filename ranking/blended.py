@@ -96,7 +96,7 @@ def ordered(
 def loudest(feature_UKF: Floats, sources: Sources) -> NDArray[np.object_]:
     """U x K: the source whose features lift the item most above an average one."""
     blend = sources.model.blend
-    weight_F = (blend.linear.weight[0] * blend.scale_F).numpy()  # type: ignore[operator]
+    weight_F = (blend.linear.weight[0].detach() * blend.scale_F).numpy()  # type: ignore[operator]
     share_UKF = (feature_UKF - blend.mean_F.numpy()) * weight_F  # type: ignore[operator]
     share_UKS = np.stack(
         [

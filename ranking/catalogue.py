@@ -55,14 +55,20 @@ class Catalogue:
             row = int(self.place([name])[0])
             self.row_of[name] = row
             self.rows.place(np.array([name], np.uint64), np.array([row]))
+        self.hash[row], self.item_id[row] = name, item_id
+        self.categorise(name, categories)
+        self.available[row] = available
+        self.expires_at_ms[row] = expires_at_ms
+        self.published_at_ms[row] = published_at_ms
+
+    def categorise(self, name: int, categories: frozenset[str]) -> None:
+        """Replace the categories of an item that is here."""
+        row = self.row_of[name]
         for category in self.categories[row]:
             self.in_category[category].discard(row)
         for category in categories:
             self.in_category.setdefault(category, set()).add(row)
-        self.hash[row], self.item_id[row], self.categories[row] = name, item_id, categories
-        self.available[row] = available
-        self.expires_at_ms[row] = expires_at_ms
-        self.published_at_ms[row] = published_at_ms
+        self.categories[row] = categories
 
     def remove(self, name: int) -> None:
         """Withdraw an item; unknown ones are fine."""

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor
 
 from encoders.law import IMPRESSION, Law
@@ -26,7 +27,7 @@ from encoders.tower import TowerSettings
 from encoders.tower_data import Touches
 from encoders.tower_model import TowerModel
 from encoders.tower_train import FineTuning, TowerTraining, fine_tune, train
-from ranking.blend import Blend, blend_tensors, loss, untrained
+from ranking.blend import Blend, blend_of, blend_tensors, loss, untrained
 from ranking.blended import candidates, ordered, unit
 from ranking.catalogue import Catalogue
 from ranking.ease import ease
@@ -78,7 +79,10 @@ class World:
     mass_E: NDArray[np.float32]  # what each event counts for in the long-term memory
 
     @classmethod
-    def of(cls, log: LearnLog, law: Law) -> "World":
+    def of(
+        cls, log: LearnLog, law: Law, *, first: NDArray[np.uint64] | None = None
+    ) -> "World":
+        """`first`: items that are to have the first rows, in their order."""
         keep = log.kind_E != IMPRESSION
         log = replace(
             log, user_E=log.user_E[keep], item_E=log.item_E[keep], kind_E=log.kind_E[keep],
@@ -87,6 +91,8 @@ class World:
         )  # fmt: skip
         catalogue = Catalogue(popular_half_life_ms=1.0)
         items = log.items
+        for name in [] if first is None else first.tolist():
+            catalogue.place([name])
         for n, name in enumerate(items.hash_I.tolist()):
             catalogue.put(
                 name, item_id=items.item_id_I[n], categories=items.categories_I[n],
@@ -94,11 +100,12 @@ class World:
             )  # fmt: skip
         row_E = catalogue.place(log.item_E)
         pasts = Pasts.of(log.user_E, row_E, log.at_ms_E, log.value_E, log.kind_E)
+        here_E: NDArray[np.bool_] = np.not_equal(catalogue.hash[row_E], 0)
         vector_ND = np.zeros((catalogue.size, items.vector_ID.shape[1]), np.float32)
         vector_ND[catalogue.place(items.hash_I)] = items.vector_ID
         return cls(
             log, catalogue, pasts, vector_ND, vector_ND.any(axis=1), law,
-            np.asarray(catalogue.hash[row_E] != 0).reshape(-1),
+            here_E,
             law.weights(log.kind_E, np.nan_to_num(log.value_E)).astype(np.float32),
         )  # fmt: skip
 
@@ -163,8 +170,12 @@ def learn(
     trends: TrendConfig | None = None,
     law: Law | None = None,
 ) -> dict[str, Tensor]:
-    """Tensors of a model (docs/models.md). Raises ValueError where the log is too short."""
-    del previous  # the log is read whole: a model is a function of log, settings and seed
+    """Tensors of a model (docs/models.md). Raises ValueError where the log is too short. With a
+    previous model of ours it is learned on from there, which takes a tenth of the time."""
+    if previous is not None:
+        held = load_file(previous)
+        if follows_on(held):
+            return learn_on(held, log, progress=progress, law=law)
     settings, trends = settings or LearnSettings(), trends or TrendConfig()
     world = World.of(log, law or Law())
     events = len(world.log)
@@ -179,10 +190,50 @@ def learn(
     if tower is not None and settings.tower is not None:
         tower = _tuned(world, tower, end=events, new=min(settings.refresh, events - begin))
     progress("done", 1.0)
+    return _tensors(world, to_NK, weight_NK, tower, blend)
+
+
+def follows_on(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a model can be learned on from: it has our parts and our features."""
+    held = tensors.get("blend.prior_F")
+    return held is not None and len(held) == len(FEATURES) and "until_ms" in tensors
+
+
+def learn_on(
+    tensors: Mapping[str, Tensor],
+    log: LearnLog,
+    *,
+    progress: Progress = lambda _what, _share: None,
+    law: Law | None = None,
+) -> dict[str, Tensor]:
+    """The model after what is new in the log: what speaks for what is solved anew from all of
+    it, the tower learns the newest events, the blend stays (people's answers move it where
+    lists are made)."""
+    held = tensors["items"].numpy().view(np.uint64)
+    world = World.of(log, law or Law(), first=held)
+    events = len(world.log)
+    new = int((world.log.at_ms_E > int(tensors["until_ms"])).sum())
+    progress("ease", 0.0)
+    to_NK, weight_NK = ease(world.pasts, items=world.catalogue.size, end=events)
+    tower = tower_of(tensors)
+    if tower is not None and new:
+        progress("tower", 0.0)
+        tower = _tuned(world, tower, end=events, new=new)
+    progress("done", 1.0)
+    return _tensors(world, to_NK, weight_NK, tower, blend_of(tensors))
+
+
+def _tensors(
+    world: World,
+    to_NK: NDArray[np.int32],
+    weight_NK: NDArray[np.float32],
+    tower: TowerModel | None,
+    blend: Blend,
+) -> dict[str, Tensor]:
+    names = world.catalogue.name[: world.catalogue.size].view(np.int64)
     return {
-        "items": torch.from_numpy(
-            world.catalogue.name[: world.catalogue.size].view(np.int64).copy()
-        ),
+        "items": torch.from_numpy(names.copy()),
+        "until_ms": torch.tensor(int(world.log.at_ms_E.max())),
         "ease.to": torch.from_numpy(to_NK),
         "ease.weight": torch.from_numpy(weight_NK),
         **(tower_tensors(tower) if tower is not None else {}),
@@ -394,7 +445,8 @@ def _calibrate(blend: Blend, feature_ECF: NDArray[np.float16]) -> None:
     told = told[~np.isnan(told).any(axis=1)]
     if len(told):
         blend.mean_F = torch.from_numpy(told.mean(axis=0))
-        scale_F = 1 / np.maximum(told.std(axis=0), 1e-3)
+        std_F = told.std(axis=0)  # what never changed says nothing, whatever it is one day
+        scale_F = np.where(std_F > 1e-3, 1 / np.maximum(std_F, 1e-3), 0)
         blend.scale_F = torch.from_numpy(scale_F.astype(np.float32))
 
 
@@ -439,4 +491,4 @@ def _tuned(world: World, tower: TowerModel, *, end: int, new: int) -> TowerModel
     )  # fmt: skip
 
 
-__all__ = ["LearnSettings", "judge", "learn", "tower_of"]
+__all__ = ["LearnSettings", "follows_on", "judge", "learn", "learn_on"]

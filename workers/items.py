@@ -41,6 +41,12 @@ class Items:
     law: Law
     arrived: dict[int, tuple[NDArray[np.float32], Sketches]] = field(default_factory=dict)
     other_versions: set[str] = field(default_factory=set)
+    labels: dict[int, frozenset[str]] = field(
+        default_factory=dict
+    )  # of items without categories
+    bare: set[int] = field(
+        default_factory=set
+    )  # items that name no categories of their own
     fresh: set[int] = field(default_factory=set)  # changed since lists last took them in
     spaces: Spaces | None = None  # where another space may be rolled out beside this one
 
@@ -105,10 +111,11 @@ class Items:
     def _item(self, record: Record, name: int) -> None:
         item, _ = decode_item(record.value or b"", record.header("content-type"))
         check_key(record, "item_id", item.item_id)
+        (self.bare.discard if item.categories else self.bare.add)(name)
         self.catalogue.put(
             name,
             item_id=item.item_id,
-            categories=frozenset(item.categories),
+            categories=frozenset(item.categories) or self.labels.get(name, frozenset()),
             available=item.available,
             expires_at_ms=NEVER_MS if item.expires_at_ms is None else item.expires_at_ms,
             published_at_ms=(
@@ -125,14 +132,26 @@ class Items:
                 "item-vectors", record.value, record.header("content-type")
             )
             check_key(record, "item_id", found.item_id)
+            self._label(name, frozenset(found.labels))
             found = self.spaces.seen(name, found) if self.spaces else found
             if (fused := self._checked(found)) is not None:
                 self.arrived[name] = (fused, _sketches(found))
                 return
-        elif self.spaces:
-            self.spaces.gone(name)
+        else:
+            self._label(name, frozenset())
+            if self.spaces:
+                self.spaces.gone(name)
         self.arrived.pop(name, None)
         self.index.remove([name])
+
+    def _label(self, name: int, labels: frozenset[str]) -> None:
+        """What the encode worker is confident that the item is: its categories, where it names
+        none itself."""
+        if labels == self.labels.get(name, frozenset()):
+            return
+        self.labels[name] = labels
+        if name in self.bare and name in self.catalogue.row_of:
+            self.catalogue.categorise(name, labels)
 
     def _checked(self, vectors: ItemVectors) -> NDArray[np.float32] | None:
         if vectors.withdrawn or vectors.fused is None:

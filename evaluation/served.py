@@ -1,0 +1,250 @@
+"""What is served, measured as it is served: the recommend worker on memory doors.
+
+Nothing is called past its door. Items, vectors and events are bytes on topics; the worker's loop
+folds and publishes; the list is read from its topic. Trends come from the trend worker's own
+fold, two seconds of event time late; models from the train worker's learner, as often as
+`refresh` says.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from encoders.config import EncoderConfig
+from encoders.fusion import columns_of
+from encoders.fusion_load import load_fusion
+from encoders.law import CODES, hash64
+from evaluation.recorded import Event, Floats, Ints, Log
+from evaluation.replay import ITEMS, SLATES, TRENDS, VECTORS, Replay
+from ranking.learn import LearnSettings, learn, learn_on
+from ranking.learn_log import LearnItems, LearnLog
+from ranking.trend_config import TrendConfig
+from ranking.trend_state import TrendEvent
+from ranking.trends import Trends
+from schemas import (
+    Interaction,
+    Item,
+    ItemVectors,
+    ModelCard,
+    Slate,
+    SlateItem,
+    Slot,
+    Visit,
+    decode,
+    encode,
+)  # fmt: skip
+from workers.config import ListConfig
+from workers.member import Worker
+from workers.model_files import Model
+
+LAG_MS = 2_000
+FAST = TrendConfig(publish_rows=500)
+Progress = Callable[[str, float], None]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Served:
+    """Holds `Recommender`. `refresh`: events after which the model learns on; 0: never after
+    the history. `vector_IW`: rows of the text encoder, one an item."""
+
+    items: Sequence[Item]
+    vector_IW: Floats
+    config: EncoderConfig
+    name: str = "streamrec"
+    refresh: int = 1_000
+    model: bool = True
+    learning: LearnSettings = field(default_factory=LearnSettings)
+    progress: Progress = lambda _what, _share: None
+    _replay: Replay = field(init=False)
+    _worker: Worker = field(init=False)
+    _trends: Trends = field(init=False)
+    _heard: deque[tuple[int, TrendEvent]] = field(default_factory=deque)
+    _log: list[Interaction] = field(default_factory=list)
+    _tensors: dict[str, Tensor] | None = None
+    _asked: int = 0
+    _read: int = 0
+    _fused: Floats = field(init=False)
+    _learned: int = 0
+    _users: tuple[str, ...] = ()
+    _row: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> str:
+        """What moves the figures."""
+        told = (
+            f"refresh={self.refresh} model={self.model} lag_ms={LAG_MS} {self.learning!r}"
+        )
+        vectors = hashlib.sha256(self.vector_IW.tobytes()).hexdigest()[:8]
+        return f"{load_fusion(self.config).version} {vectors} {told}"
+
+    def fit(self, history: Log) -> None:
+        """The history flows through the worker and the trends, then a model is learned."""
+        fusion, self._users = load_fusion(self.config), history.users
+        self._row = {item.item_id: n for n, item in enumerate(self.items)}
+        rows = [{"text": torch.from_numpy(v)} for v in self.vector_IW]
+        self._fused = fusion.fuse(columns_of(rows), rows=len(rows)).vector_ED.numpy()
+        self._replay = Replay(
+            encoder=fusion.version,
+            width=self.config.width,
+            now_ms=int(history.at_ms_E[0]) if len(history) else 0,
+            lists=ListConfig(k=20, reasons=0),
+            trends=FAST,
+        )
+        for item, fused, vector in zip(
+            self.items, self._fused, self.vector_IW, strict=True
+        ):
+            self._replay.write(ITEMS, item.item_id, encode(item))
+            self._replay.write(
+                VECTORS, item.item_id, encode(self._vectors(item, fused, vector))
+            )
+        self._worker = self._replay.worker()
+        self._trends = Trends(0, config=FAST, law=self._replay.law)
+        for begin in range(0, len(history), 1_000):
+            part = history.events[begin : begin + 1_000]
+            for event in part:
+                self._happened(event)
+            self._replay.now_ms = max(e.at_ms for e in part)
+            self._hear(self._replay.now_ms)
+            self._turn(2)
+            self.progress("history", begin / len(history))
+        if self.model:
+            self._learn()
+
+    def lists(
+        self, user_U: Ints, at_ms_U: Ints, *, k: int, exclude: Sequence[Ints]
+    ) -> Ints:
+        """Somebody visits: the list that the worker publishes for it. What the user touched is
+        the worker's own knowledge; `exclude` is not told."""
+        del exclude
+        out = np.full((len(user_U), k), -1, np.int64)
+        for n, (user, at_ms) in enumerate(
+            zip(user_U.tolist(), at_ms_U.tolist(), strict=True)
+        ):
+            self._replay.now_ms = max(self._replay.now_ms, at_ms)
+            self._hear(at_ms - LAG_MS)
+            self._asked += 1
+            name = f"visit-{self._asked}"
+            visit = Visit(event_id=name, user_id=self._users[user], at_ms=at_ms)
+            self._replay.send([visit])
+            row_K = [self._row[i.item_id] for i in self._answer(name)[:k]]
+            out[n, : len(row_K)] = row_K
+        return out
+
+    def apply(self, event: Event) -> None:
+        """It goes to the log; the worker folds it before the next list."""
+        if event.record is None:
+            raise ValueError(f"event {event.row} has no record: take it from Log.event")
+        self._happened(event.record)
+        if self.model and self.refresh and len(self._log) - self._learned >= self.refresh:
+            self._learn()
+
+    def _happened(self, event: Interaction) -> None:
+        """An event reaches the log; the trends hear of it later."""
+        offset = len(self._log)
+        self._log.append(event)
+        self._replay.now_ms = max(self._replay.now_ms, event.at_ms)
+        self._replay.send([event])
+        told = TrendEvent(
+            user=hash64(event.user_id),
+            event=hash64(event.event_id),
+            item_id=event.item_id,
+            kind=event.kind,
+            value=event.value,
+            at_ms=event.at_ms,
+            offset=offset,
+        )
+        self._heard.append((event.at_ms, told))
+
+    def _hear(self, until_ms: int) -> None:
+        """The trend worker's tables, up to this time, as records on their topic."""
+        events = []
+        while self._heard and self._heard[0][0] <= until_ms:
+            events.append(self._heard.popleft()[1])
+        if not events:
+            return
+        self._trends.apply(events)
+        for table in self._trends.drain():
+            self._replay.write(TRENDS, table.name, encode(table))
+        if len(self._log) % 1_000 == 0:
+            self._trends.unsaved(floor=events[-1].offset)
+            self._trends.saved()
+
+    def _turn(self, turns: int) -> None:
+        self._replay.turn(self._worker, turns)
+
+    def _answer(self, event_id: str) -> Sequence[SlateItem]:
+        """The list that names this event: it is among what the turn published."""
+        for _ in range(8):
+            self._turn(1)
+            first, end = self._read, self._replay.log.bounds((SLATES, 0))[1]
+            self._read = end
+            for record in self._replay.log.read((SLATES, 0), first, end - first):
+                slate: Slate | None = (
+                    decode("recommendations", record.value) if record.value else None
+                )
+                if slate is not None and event_id in slate.caused_by:
+                    return slate.items
+        raise RuntimeError(f"no list names {event_id}: see the dead letters of the replay")
+
+    def _learn(self) -> None:
+        """What the train worker would publish now, in force before the next list."""
+        columns, law = self._columns(), self._replay.law
+        if self._tensors is None:
+            self._tensors = learn(
+                columns,
+                settings=self.learning,
+                trends=FAST,
+                law=law,
+                progress=self.progress,
+            )
+        else:
+            self._tensors = learn_on(self._tensors, columns, law=law)
+        self._learned = len(self._log)
+        version = f"learned-{self._learned}"
+        card = ModelCard(name="ranker", version=version, uri="file:///model", sha256="0")
+        blending = self._worker.lists.blending
+        assert blending is not None
+        blending.use(Model(card, self._tensors, {}))
+        self._worker.lists.model = version
+
+    def _columns(self) -> LearnLog:
+        """The log as the train worker keeps it."""
+        log, nan = self._log, float("nan")
+        events = len(log)
+        return LearnLog(
+            user_E=np.array([hash64(e.user_id) for e in log], np.uint64),
+            item_E=np.array([hash64(e.item_id) for e in log], np.uint64),
+            kind_E=np.array([CODES[e.kind] for e in log], np.uint8),
+            value_E=np.array(
+                [nan if e.value is None else e.value for e in log], np.float32
+            ),
+            at_ms_E=np.array([e.at_ms for e in log], np.int64),
+            offset_E=np.arange(events),
+            partition_E=np.zeros(events, np.int32),
+            items=LearnItems(
+                hash_I=np.array([hash64(i.item_id) for i in self.items], np.uint64),
+                item_id_I=[i.item_id for i in self.items],
+                categories_I=[frozenset(i.categories) for i in self.items],
+                vector_ID=self._fused,
+                encoder=load_fusion(self.config).version,
+            ),
+        )
+
+    def _vectors(self, item: Item, fused: Floats, vector: Floats) -> ItemVectors:
+        slot = Slot(
+            vector=vector.astype("<f4").tobytes(),
+            encoder="evaluation/text",
+            source=(ITEMS, 0, 0),
+            content="",
+        )
+        return ItemVectors(
+            item_id=item.item_id,
+            slots={"text": slot},
+            fused=fused.astype("<f4").tobytes(),
+            encoder=self._replay.encoder,
+        )
