@@ -115,7 +115,7 @@ def features(
     memory_UW: Tensor | None = None,
     found: tuple[Ints, Floats] | None = None,
 ) -> Features:
-    """The features of these people, and of all items as of the newest of their times. `found`:
+    """The features of these people, and of all items as of the newest trends. `found`:
     rows (-1: none) and likeness to the interest that a search gave, where content is searched."""
     rows, live = sources.catalogue.size, sources.live
     weight_UL = recency(people.age_ms_UL, people.row_UL)[:, :READ]
@@ -160,7 +160,8 @@ def features(
         at["sequence"][:, : score_UN.shape[1]] = score_UN
     _category(at["category"], row_UL, weight_UL, sources.category_NG[:rows])
     _content(at, row_UL, weight_UL, sources=sources, interest_UD=interest_UD, found=found)
-    newest_ms = int(as_of_U.max(initial=0))
+    # of the trends' own time: a list must not depend on who else is in its batch
+    newest_ms = live.newest_ms if live.ready else int(as_of_U.max(initial=0))
     return Features(out, itemwise(sources, as_of_ms=newest_ms), personal(people))
 
 
