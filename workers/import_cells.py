@@ -89,7 +89,7 @@ def _checked(role: str, tree: dict[str, Any], fields: EventFields | ItemFields) 
         for of in fields.__struct_fields__:
             columns = names_of(as_field(getattr(fields, of)))
             if columns and f"`{of}" in said:
-                said = f"column `{columns[0]}` is {_shown(tree.get(of))}: {said}"
+                said = f"column `{columns[0]}` is {_shown(tree.get(of, ''))}: {said}"
                 break
         raise CellError(said) from error
     return line

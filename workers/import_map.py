@@ -51,7 +51,7 @@ class Field(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """of a number; the other of the two, and blanks, part its thousands"""
     number: bool = False
     """an attribute that is a number"""
-    true: list[str] = ["1", "true", "yes"]
+    true: tuple[str, ...] = ("1", "true", "yes")
     """words for yes, of a field that is yes or no"""
 
 
