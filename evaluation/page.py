@@ -164,16 +164,17 @@ def _lifts(summary: Summary, focus: str) -> str:
         for base, line in lines
     ]
     told = []
-    for line in drawn_lines:
-        first, last = line.values[0], line.values[-1]
-        if first and last and last.mean:
-            told.append(f"{line.name} a day: live is worth {first.mean / last.mean:.1f} x")
+    for base in bases:
+        live, daily = by_name[base], by_name.get(f"{base}@1d")
+        if daily is not None and daily.accuracy["all"][HEAD].mean:
+            times = live.accuracy["all"][HEAD].mean / daily.accuracy["all"][HEAD].mean
+            told.append(f"{base}: live state is worth {times:.1f} times a daily one.")
     drawn = curves(AGES, drawn_lines, label="age of what it knows", band=True)
     return (
         "<h2>The lift of live state</h2>"
         '<p class="soft">The same recommender, with what it knows refreshed at each full '
         "minute, hour, day, or told of every event so late. What "
-        f"people touched is left out at once all the same. {escape('; '.join(told))}</p>"
+        f"people touched is left out at once all the same. {escape(' '.join(told))}</p>"
         f'<div class="two"><figure>{drawn}</figure></div>'
     )
 

@@ -93,11 +93,11 @@ class SasRec:
     blocks: int = 2
     heads: int = 4
     length: int = 50
-    dropout: float = 0.3
-    epochs: int = 40
-    rate: float = 1e-3
+    dropout: float = 0.2
+    epochs: int = 16
+    rate: float = 2e-3
     decay: float = 0.0
-    batch: int = 64
+    batch: int = 32
     smoothing: float = 0.0
     tune_each: int = 0
     tune_epochs: int = 1
