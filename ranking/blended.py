@@ -18,7 +18,7 @@ from ranking.features import Sources, features
 from ranking.people import Floats, Ints, People
 
 CANDIDATES = 200
-PAIRS = 400_000  # people x items whose features are at hand at once
+PAIRS = 2_000_000  # people x items whose features are at hand at once
 SOURCES = np.array(
     ["together", "sequence", "category", "popular", "fresh", "interest"], object
 )

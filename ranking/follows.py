@@ -12,9 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 _FEW, _POWER = 20.0, 0.7  # of an owner's sum (docs/learning.md)
+_DENSE = 4_096  # rows up to which edges that do not change are kept as a matrix, 64 MiB
+_CELLS = 1 << 21  # edges that are summed at once
 _AHEAD = 64.0  # half-lives by which a cell may lead the reference before all are rescaled
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -34,6 +39,7 @@ class Follows:
     weight_NM: Floats = field(init=False)
     total_N: Floats = field(init=False)
     count_N: Ints = field(init=False)
+    dense_RR: Tensor | None = None  # of edges that do not change, where they are few
 
     def __post_init__(self) -> None:
         self.to_NM = np.full((0, self.width), -1, np.int32)
@@ -49,6 +55,11 @@ class Follows:
         made._reach(int(owner_X.max(initial=-1)) + 1)
         made.to_NM[owner_X], made.weight_NM[owner_X] = to_XK, weight_XK
         made.count_N[owner_X] = made.width
+        size = int(max(owner_X.max(initial=-1), to_XK.max(initial=-1))) + 1
+        if 0 < size <= _DENSE:
+            dense_RR = np.zeros((size, size + 1), np.float32)
+            np.add.at(dense_RR, (owner_X[:, None], to_XK), weight_XK)  # -1: the last column
+            made.dense_RR = torch.from_numpy(dense_RR[:, :size].copy())
         return made
 
     def put(
@@ -85,6 +96,7 @@ class Follows:
         self, owner_C: Ints, next_C: Ints, partition_C: Ints, weight_C: Floats, *, add: bool
     ) -> None:
         """Cells in order of their owners, none twice."""
+        self.dense_RR = None
         for begin in range(0, len(owner_C), 4096):
             part = slice(begin, begin + 4096)
             owner, following, partition = owner_C[part], next_C[part], partition_C[part]
@@ -113,24 +125,47 @@ class Follows:
         """U x N: for each user the sum of the edges out of the past items (row -1: none), each
         times the item's weight, decayed to the user's time. `share`: an owner's edges are
         divided by a power of their sum, so that who is followed often says no more."""
-        users = len(row_UL)
-        cells = users * (rows + 1)
-        out: NDArray[Any] = np.zeros(cells)
-        if len(self.to_NM):
-            here_UL = (row_UL >= 0) & (row_UL < len(self.to_NM))
-            gain_UL = np.where(here_UL, weight_UL, 0) * self._gain(as_of_ms_U)[:, None]
-            u_X, l_X = np.nonzero(gain_UL)
-            row_X = row_UL[u_X, l_X]
-            to_XM = self.to_NM[row_X]
-            at_XM = np.where((to_XM >= 0) & (to_XM < rows), to_XM, rows)
-            at_XM += (u_X * (rows + 1)).astype(np.int32)[:, None]
-            gain_X = gain_UL[u_X, l_X]
-            if share:
-                whole_X = self.total_N[row_X] * self._gain(as_of_ms_U)[u_X]
-                gain_X = gain_X * (whole_X + _FEW) ** -_POWER
-            value_XM = self.weight_NM[row_X] * gain_X[:, None].astype(np.float32)
-            out[:] = np.bincount(at_XM.ravel(), value_XM.ravel(), minlength=cells)
-        summed_UN: Floats = out.reshape(users, rows + 1)[:, :rows].astype(np.float32)
+        out_UN = np.zeros((len(row_UL), rows), np.float32)
+        if self.dense_RR is not None and not share and row_UL.size:
+            here_UL = (row_UL >= 0) & (row_UL < len(self.dense_RR))
+            summed_UR = embedding_bag(
+                torch.from_numpy(np.where(here_UL, row_UL, 0)),
+                self.dense_RR,
+                mode="sum",
+                per_sample_weights=torch.from_numpy(
+                    np.where(here_UL, weight_UL, 0).astype(np.float32)
+                ),
+            ).numpy()
+            size = min(rows, summed_UR.shape[1])
+            out_UN[:, :size] = summed_UR[:, :size]
+        elif len(self.to_NM):
+            step = max(1, _CELLS // max(1, row_UL.shape[1] * self.width))
+            for begin in range(0, len(row_UL), step):
+                part = slice(begin, begin + step)
+                out_UN[part] = self._summed(
+                    row_UL[part], weight_UL[part],
+                    rows=rows, gain_U=self._gain(as_of_ms_U[part]), share=share,
+                )  # fmt: skip
+        return out_UN
+
+    def _summed(
+        self, row_UL: Ints, weight_UL: Floats, *, rows: int, gain_U: Floats, share: bool
+    ) -> Floats:
+        here_UL = (row_UL >= 0) & (row_UL < len(self.to_NM))
+        gain_UL = np.where(here_UL, weight_UL, 0) * gain_U[:, None]
+        u_X, l_X = np.nonzero(gain_UL)
+        row_X = row_UL[u_X, l_X]
+        to_XM = self.to_NM[row_X]
+        at_XM = np.where((to_XM >= 0) & (to_XM < rows), to_XM, rows)
+        at_XM += (u_X * (rows + 1)).astype(np.int32)[:, None]
+        gain_X = gain_UL[u_X, l_X]
+        if share:
+            whole_X = self.total_N[row_X] * gain_U[u_X]
+            gain_X = gain_X * (whole_X + _FEW) ** -_POWER
+        value_XM = self.weight_NM[row_X] * gain_X[:, None].astype(np.float32)
+        cells = len(row_UL) * (rows + 1)
+        out: NDArray[Any] = np.bincount(at_XM.ravel(), value_XM.ravel(), minlength=cells)
+        summed_UN: Floats = out.reshape(-1, rows + 1)[:, :rows].astype(np.float32)
         return summed_UN
 
     def _new(

@@ -250,3 +250,35 @@ def test_what_was_learned_is_fixed_with_its_signs():
     assert got[3].tolist() == [0, 0.5, 0, 0]
     assert got[1].tolist() == [2.0, 0, 0, -0.25]
     assert not got[[0, 2, 4]].any()
+
+
+def test_of_many_rows_what_was_learned_says_the_same_as_of_few():
+    """Few are kept as a matrix, many as lists of edges."""
+    rng = np.random.default_rng(2)
+    to_XK = np.stack([rng.choice(50, 8, replace=False) for _ in range(50)]) - 1
+    weight_XK = np.where(to_XK >= 0, rng.normal(size=to_XK.shape), 0).astype(np.float32)
+    few = Follows.fixed(np.arange(50), to_XK, weight_XK)
+    many = Follows.fixed(
+        np.append(np.arange(50), 5_000),
+        np.concatenate([to_XK, np.full((1, 8), -1)]),
+        np.concatenate([weight_XK, np.zeros((1, 8), np.float32)]),
+    )
+    assert few.dense_RR is not None
+    assert many.dense_RR is None
+    row_UL = rng.choice([-1, 3, 7, 49, 50, 4_999], (6, 5))
+    weight_UL = rng.random((6, 5)).astype(np.float32)
+    for rows in (0, 20, 50, 70):
+        both = [
+            f.scatter(row_UL, weight_UL, rows=rows, as_of_ms_U=np.full(6, AT_MS))
+            for f in (few, many)
+        ]
+        assert both[0].shape == both[1].shape == (6, rows)
+        assert np.allclose(*both, atol=1e-5)
+
+
+def test_more_users_than_are_summed_at_once_have_their_own_sums(monkeypatch):
+    follows = Follows(HALF_MS, width=4)
+    put(follows, [(o, n, 0, 1.0 + o + n, 0) for o in range(6) for n in range(4)])
+    whole = read(follows, as_of=0)
+    monkeypatch.setattr("ranking.follows._CELLS", 8)
+    assert np.array_equal(read(follows, as_of=0), whole)
