@@ -224,7 +224,9 @@ def _category(out_UN: Floats, row_UL: Ints, weight_UL: Floats, category_NG: Floa
 
 
 def _log(value: Floats, scale: float) -> Floats:
-    logged: Floats = np.log1p(scale * np.maximum(value, 0))
+    logged: Floats = np.zeros(value.shape, np.float32)
+    at = np.flatnonzero(value > 0)  # of many items, few have an edge
+    logged.ravel()[at] = np.log1p(scale * value.ravel()[at])
     return logged
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from encoders.law import IMPRESSION, Law
+from encoders.law import CODES, IMPRESSION, UNWANTED, Law
 from encoders.tower import TowerSettings
 from encoders.tower_data import Touches
 from encoders.tower_model import TowerModel
@@ -100,11 +100,14 @@ class World:
             )  # fmt: skip
         row_E = catalogue.place(log.item_E)
         pasts = Pasts.of(log.user_E, row_E, log.at_ms_E, log.value_E, log.kind_E)
-        here_E: NDArray[np.bool_] = np.not_equal(catalogue.hash[row_E], 0)
+        unwanted = [CODES[kind] for kind in UNWANTED]
+        here_E: NDArray[np.bool_] = ~np.isin(log.kind_E, unwanted) & np.not_equal(
+            catalogue.hash[row_E], 0
+        )
         vector_ND = np.zeros((catalogue.size, items.vector_ID.shape[1]), np.float32)
         vector_ND[catalogue.place(items.hash_I)] = items.vector_ID
         return cls(
-            log, catalogue, pasts, vector_ND, vector_ND.any(axis=1), law,
+            log, catalogue, pasts, vector_ND, np.asarray(vector_ND.any(axis=1), np.bool_), law,
             here_E,
             law.weights(log.kind_E, np.nan_to_num(log.value_E)).astype(np.float32),
         )  # fmt: skip
