@@ -45,6 +45,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 CODES: Mapping[str, int] = MappingProxyType({name: at for at, name in enumerate(KINDS)})
 NAMES: tuple[str, ...] = tuple(KINDS)
 IMPRESSION = CODES["impression"]
+UNWANTED = frozenset({"impression", "skip", "hide", "dislike", "not_interested", "report"})
+"""Kinds that say "not this": nothing that a list should have foretold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

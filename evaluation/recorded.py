@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from encoders.law import UNWANTED
 from schemas import DecodeError, Interaction, Item, decode
 from workers import movielens
 from workers.terminal import CommandError, Exit
@@ -18,10 +19,6 @@ from workers.terminal import CommandError, Exit
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
-
-# What says "not this": applied, so that a system may learn from it, but never a target, and
-# no baseline takes it for a liking. MovieLens' one star is a target: he chose to see the film.
-UNWANTED = frozenset({"impression", "skip", "hide", "dislike", "not_interested", "report"})
 
 
 class Event(NamedTuple):

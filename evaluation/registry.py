@@ -9,7 +9,9 @@ less a method knows of the order itself.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+from encoders.config import EncoderConfig
 from evaluation.baselines.content import Content, text_vectors
 from evaluation.baselines.covisitation import CoVisitation
 from evaluation.baselines.ease import Ease
@@ -174,7 +176,36 @@ def with_ages(name: str, entry: Entry) -> dict[str, Entry]:
     }
 
 
+def served(setting: Setting, **chosen: Any) -> Recommender:
+    from evaluation.served import Served  # the whole worker takes seconds to import
+
+    items = setting.log.items
+    vector_IW = text_vectors(items, cache=setting.cache)
+    config = EncoderConfig(image="none", audio="none", video="none", sensor="none")
+    return Served(items=items, vector_IW=vector_IW, config=config, **chosen)
+
+
+SERVED: Mapping[str, Entry] = {
+    "streamrec": Entry(
+        "served",
+        "the recommend worker, its trends 2 s late, its model learned on each 1,000 events",
+        served,
+    ),
+    "streamrec-frozen": Entry(
+        "served",
+        "the same, its model as the history left it",
+        lambda setting: served(setting, name="streamrec-frozen", refresh=0),
+    ),
+    "streamrec-untrained": Entry(
+        "served",
+        "the same without a model: plain weights",
+        lambda setting: served(setting, name="streamrec-untrained", model=False),
+    ),
+}
+
 RECOMMENDERS: Mapping[str, Entry] = {
+    **SERVED,
     **BASELINES,
+    **with_ages("streamrec-untrained", SERVED["streamrec-untrained"]),
     **with_ages("covisitation", BASELINES["covisitation"]),
 }

@@ -7,6 +7,7 @@ candidates (ListNet's top-one: Cao 2007) and goes on learning from what people d
 Shapes:  U = lists,  C = candidates of a list,  F = features
 """
 
+import hashlib
 from collections.abc import Mapping
 
 import torch
@@ -93,3 +94,11 @@ def loss(score_UC: Tensor, target_U: Tensor, weight_U: Tensor | None = None) -> 
     if weight_U is None:
         return surprise_U.mean()
     return (surprise_U * weight_U).sum() / weight_U.sum()
+
+
+def digest(blend: Blend) -> str:
+    """What tells two blends apart."""
+    told = hashlib.sha256()
+    for _, tensor in sorted(blend.state_dict().items()):
+        told.update(tensor.contiguous().numpy().tobytes())
+    return told.hexdigest()[:16]

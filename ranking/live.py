@@ -8,6 +8,8 @@ Shapes:  N = rows of the catalogue,  P = source partitions,  C = cells of a batc
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -90,32 +92,30 @@ class Live:
         """Take records in, in their order. Windows, and what is of variants and half-lives
         that are not ours, are passed over."""
         counts: list[tuple[_Table, str, float, int]] = []
-        cells: dict[str, list[tuple[str, str, int, float, int]]] = defaultdict(list)
+        cells: dict[str, _Cells] = defaultdict(_Cells)
         names: set[str] = set()
-        entries = self.config.entries
         for record in records:
             at_ms = record.at_ms
             self.newest_ms = max(self.newest_ms, at_ms)
-            for table, key, value in _rows(record):
+            for table, rows in _tables(record):
                 if table.kind == "follows" and table.label in self.follows:
-                    cell = table.owner, key, table.partition, value, at_ms
-                    cells[table.label].append(cell)
-                    names.update((key,) if table.label in entries else (key, table.owner))
+                    cells[table.label].put(table, rows, at_ms)
                 elif table.kind == "popular" and table.label in self.popular:
-                    counts.append((table, key, value, at_ms))
-                    names.add(key)
+                    counts += [(table, key, value, at_ms) for key, value in rows]
+                    names.update([key for key, _ in rows])
+        for label, told in cells.items():
+            names.update(told.key, () if label in self.config.entries else told.owner)
         row_of = self._named(names, catalogue)
         for table, key, value, at_ms in counts:
             self.popular[table.label].put(table.partition, row_of[key], value, at_ms)
-        for label, rows in cells.items():
-            owner_C, next_C, partition_C, value_C, at_ms_C = zip(*rows, strict=True)
-            number = map(int if label in entries else row_of.__getitem__, owner_C)
+        for label, told in cells.items():
+            number = int if label in self.config.entries else row_of.__getitem__
             self.follows[label].put(
-                np.fromiter(number, np.int64, len(rows)),
-                np.array([row_of[key] for key in next_C], np.int64),
-                np.array(partition_C, np.int64),
-                np.array(value_C, np.float64),
-                np.array(at_ms_C, np.int64),
+                np.array([number(name) for name in told.owner], np.int64),
+                np.array([row_of[name] for name in told.key], np.int64),
+                np.array(told.partition, np.int64),
+                np.array(told.value, np.float64),
+                np.array(told.at_ms, np.int64),
             )
 
     def _named(self, names: Iterable[str], catalogue: Catalogue) -> dict[str, int]:
@@ -144,15 +144,30 @@ class _Table(NamedTuple):
         return cls(kind, label, int(number), owner)
 
 
-def _rows(record: TrendTable) -> Iterator[tuple[_Table, str, float]]:
-    """The rows of a whole table, or rows that came alone, each with its table."""
-    named, table = record.name, _Table.of(record.name)
-    if not named.startswith("rows/"):
-        for key, value in record.rows:
-            yield table, key, value
+@dataclass(slots=True, eq=False)
+class _Cells:
+    """Cells of one variant, as columns."""
+
+    owner: list[str] = field(default_factory=list)
+    key: list[str] = field(default_factory=list)
+    partition: list[int] = field(default_factory=list)
+    value: list[float] = field(default_factory=list)
+    at_ms: list[int] = field(default_factory=list)
+
+    def put(self, table: _Table, rows: Sequence[tuple[str, float]], at_ms: int) -> None:
+        """Rows of a table, as of a time."""
+        self.owner += [table.owner] * len(rows)
+        self.key += [key for key, _ in rows]
+        self.partition += [table.partition] * len(rows)
+        self.value += [value for _, value in rows]
+        self.at_ms += [at_ms] * len(rows)
+
+
+def _tables(record: TrendTable) -> Iterator[tuple[_Table, Sequence[tuple[str, float]]]]:
+    """A whole table, or rows that came alone, by their tables."""
+    if not record.name.startswith("rows/"):
+        yield _Table.of(record.name), record.rows
         return
-    for row, value in record.rows:
-        name, _, key = row.partition("\n")
-        if name != named:
-            named, table = name, _Table.of(name)
-        yield table, key, value
+    alone = [(*row.partition("\n"), value) for row, value in record.rows]
+    for name, rows in groupby(alone, key=itemgetter(0)):
+        yield _Table.of(name), [(key, value) for _, _, key, value in rows]

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.interest import Masses
+from encoders.law import NAMES, UNWANTED, Law
 from encoders.state import UserState
-from ranking.blend import untrained
+from ranking.blend import loss, untrained
 from ranking.blended import Candidates, candidates, chunks, ordered, unit
 from ranking.features import Sources
 from ranking.live import Live
@@ -32,6 +33,8 @@ from workers.ports import Ask, Record
 
 log = structlog.get_logger(__name__)
 UNTRAINED = "untrained"
+LESSONS = 16  # people's next steps that the blend learns from at once
+SAMPLE = 16  # people of a batch that are learned from, at most
 NEIGHBOURS = 30
 DRIFT = (
     0.02  # share of items by which the catalogue may change before its mean is taken anew
@@ -49,6 +52,14 @@ class Person:
     wanted: Wanted
 
 
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """Candidates of a person just before a touch; the one that was touched comes first."""
+
+    feature_CF: Floats
+    there_C: NDArray[np.bool_]
+
+
 @dataclass(slots=True, eq=False)
 class Blending:
     """The sources, kept up with the tables. One thread, as everything of a worker."""
@@ -56,8 +67,12 @@ class Blending:
     items: Items
     trends: TrendConfig
     fatigue: float
+    rate: float = 0.0  # of what the blend learns from what people do next; 0: nothing
     sources: Sources = field(init=False)
     waiting: list[TrendTable] = field(default_factory=list)
+    lessons: list[Lesson] = field(default_factory=list)
+    teacher: torch.optim.Optimizer | None = None
+    taught: str = ""  # the blend in force, as it was published
     known_N: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, np.bool_))
     averaged: int = -1  # items that the mean was taken over
     space: str = ""
@@ -123,6 +138,77 @@ class Blending:
             self._place(row_X)
         if changed or len(self.sources.model.vector_NW) < self.items.catalogue.size:
             self._align(row_X)
+
+    def learn(self, states: Sequence[UserState]) -> None:
+        """What these people just touched, as a lesson: what would have been listed for them
+        before it, and what they took. A step of the blend's weights every few lessons."""
+        if not self.rate or not self.ready:
+            return
+        states = [s for s in states if self._teaches(s)][:SAMPLE]
+        if states:
+            self.lessons += self._lessons(states)
+        while len(self.lessons) >= LESSONS:
+            self._step(self.lessons[:LESSONS])
+            self.lessons = self.lessons[LESSONS:]
+
+    def _teaches(self, state: UserState) -> bool:
+        """Whether the newest touch is one that a list could have foretold."""
+        if not len(state.ring):
+            return False
+        newest = state.ring.rows[-1]
+        slot = state.slot_of.get(int(newest["item"]))
+        row = self.items.catalogue.row_of.get(int(newest["item"]))
+        if slot is None or row is None or NAMES[int(newest["kind"])] in UNWANTED:
+            return False
+        return bool(state.seen[slot] == 1 and self.items.catalogue.available[row])
+
+    def _lessons(self, states: Sequence[UserState]) -> list[Lesson]:
+        catalogue = self.items.catalogue
+        people = people_of(states, self.sources, but=1)
+        wanted_U = catalogue.place([int(s.ring.rows[-1]["item"]) for s in states])
+        persons = [
+            Person(state, np.zeros(0, np.float32), Wanted(
+                as_of_ms=int(people.as_of_ms_U[u]), category="", source="interest",
+                exclude=state.seen_items()[state.seen_items() != state.ring.rows[-1]["item"]],
+            ))
+            for u, state in enumerate(states)
+        ]  # fmt: skip
+        law = states[0].law
+        vector_ND = self.sources.vector_ND
+        found = candidates(
+            people,
+            self.sources,
+            listed_UN=self._listed(persons),
+            interest_UD=unit(touched_mean(people, law, vector_ND)),
+            memory_UW=torch.from_numpy(
+                touched_mean(people, law, self.sources.model.vector_NW.numpy())
+            ),
+            wanted_U=wanted_U,
+        )
+        return [
+            Lesson(feature_CF, there_C)
+            for feature_CF, there_C in zip(found.feature_UCF, found.there_UC, strict=True)
+        ]
+
+    def _step(self, lessons: Sequence[Lesson]) -> None:
+        """One step of Adam (Kingma 2015) on the blend's own weights; the prior stays."""
+        blend = self.sources.model.blend
+        if self.teacher is None:
+            learned = [p for name, p in blend.named_parameters() if name != "prior_F"]
+            self.teacher = torch.optim.Adam(learned, self.rate)
+        width = max(len(lesson.there_C) for lesson in lessons)
+        feature_UCF = torch.zeros(len(lessons), width, lessons[0].feature_CF.shape[1])
+        there_UC = torch.zeros(len(lessons), width, dtype=torch.bool)
+        for u, lesson in enumerate(lessons):
+            feature_UCF[u, : len(lesson.there_C)] = torch.from_numpy(lesson.feature_CF)
+            there_UC[u, : len(lesson.there_C)] = torch.from_numpy(lesson.there_C)
+        blend.requires_grad_(True)
+        score_UC = blend(feature_UCF).masked_fill(~there_UC, -torch.inf)
+        said = loss(score_UC, torch.zeros(len(lessons), dtype=torch.long))
+        self.teacher.zero_grad()
+        said.backward()
+        self.teacher.step()
+        blend.requires_grad_(False)
 
     def places(self, persons: Sequence[Person], held: Masses, *, k: int) -> Places:
         """A list for each of these people; rows that nothing fills end with hash 0."""
@@ -276,9 +362,10 @@ class Blending:
         self.sources.model.align(self.items.catalogue, self.items.index.vectors, row_X)
 
 
-def people_of(states: Sequence[UserState], sources: Sources) -> People:
-    """States as the features read them: the newest touches, newest first."""
-    rings = [state.ring.rows[-LATEST:][::-1] for state in states]
+def people_of(states: Sequence[UserState], sources: Sources, *, but: int = 0) -> People:
+    """States as the features read them: the newest touches, newest first; `but`: as they were
+    before so many of them."""
+    rings = [state.ring.rows[: len(state.ring) - but][-LATEST:][::-1] for state in states]
     count_U = np.array([len(ring) for ring in rings], np.int64)
     user_E = np.repeat(np.arange(len(states)), count_U)
     place_E = np.arange(len(user_E)) - np.repeat(np.cumsum(count_U) - count_U, count_U)
@@ -295,8 +382,20 @@ def people_of(states: Sequence[UserState], sources: Sources) -> People:
     value_UL[at], kind_UL[at] = held["value"], held["kind"]
     return People(
         row_UL=row_UL, age_ms_UL=age_UL, value_UL=value_UL, kind_UL=kind_UL,
-        touched_U=np.array([state.size for state in states], np.int64), as_of_ms_U=as_of_U,
+        touched_U=np.array([max(state.size - but, 0) for state in states], np.int64), as_of_ms_U=as_of_U,
     )  # fmt: skip
+
+
+def touched_mean(people: People, law: Law, vector_NX: Floats) -> Floats:
+    """U x width: the mean of the vectors of the newest touches, by what each was worth."""
+    if not len(vector_NX):
+        return np.zeros((len(people), vector_NX.shape[1]), np.float32)
+    weight_UL = law.weights(people.kind_UL, people.value_UL).astype(np.float32)
+    weight_UL[(people.row_UL < 0) | (people.row_UL >= len(vector_NX))] = 0
+    held_ULX = vector_NX[np.clip(people.row_UL, 0, len(vector_NX) - 1)]
+    size_U1 = np.maximum(np.abs(weight_UL).sum(axis=1, keepdims=True), 1e-6)
+    mean_UX: Floats = (weight_UL[:, None, :] @ held_ULX)[:, 0] / size_U1
+    return mean_UX
 
 
 def _padded(

@@ -57,6 +57,11 @@ class Lists:
             out += [self._outbound(a, slates.get(id(a))) for a in chunk]
         return out
 
+    def learn(self, asked: Sequence[Asked]) -> None:
+        """After lists went out: what people just did moves the blend of the next ones."""
+        if self.blending is not None:
+            self.blending.learn([a.user.state for a in asked if not a.erased])
+
     def encode_users(self, users: Sequence[Held]) -> Masses:
         """Bring each user's interest up to the state; returns what it was made of."""
         states = [user.state for user in users]

@@ -85,6 +85,7 @@ def answer(
         partitions = frozenset((users.topic, n) for n in next_offsets)
         raise Restarted(str(error), partitions, "store") from error
     users.folded(touches.folded.values(), records)
+    worker.lists.learn(touches.asked)
     published_ms = clock() * 1000
     listed = (r.timestamp_ms for asked in touches.asked for r in asked.records)
     metrics.event_to_list([max(0.0, published_ms - ms) / 1000 for ms in listed])
