@@ -23,6 +23,7 @@ from schemas import TrendTable
 
 Floats = NDArray[np.float32]
 PARTITIONS = 4096  # of a topic, at most
+ENTRIES = 50  # touches by which a variant may go, at most (trend_config.py)
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +99,7 @@ class Live:
             at_ms = record.at_ms
             self.newest_ms = max(self.newest_ms, at_ms)
             for table, rows in _tables(record):
-                if table.kind == "follows" and table.label in self.follows:
+                if table.kind == "follows" and self._follows(table):
                     cells[table.label].put(table, rows, at_ms)
                 elif table.kind == "popular" and table.label in self.popular:
                     counts += [(table, key, value, at_ms) for key, value in rows]
@@ -117,6 +118,13 @@ class Live:
                 np.array(told.value, np.float64),
                 np.array(told.at_ms, np.int64),
             )
+
+    def _follows(self, table: "_Table") -> bool:
+        """Whether a table is of one of our variants and names what is followed."""
+        owner = table.owner
+        if table.label in self.config.entries:
+            return owner.isdecimal() and int(owner) < ENTRIES
+        return table.label in self.follows and bool(owner)
 
     def _named(self, names: Iterable[str], catalogue: Catalogue) -> dict[str, int]:
         """Rows of item ids, remembered."""

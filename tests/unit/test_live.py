@@ -178,6 +178,9 @@ def test_other_variants_and_half_lives_and_windows_are_passed_over():
         ("follows/session", "i8"),
         ("follows/session/x/i9", "i9"),
         ("popular/3600/99999999999999999999/b00", "i9"),
+        ("follows/session/0", "i9"),
+        ("follows/entry/0/i9", "i9"),
+        ("follows/entry/0/999999999999", "i9"),
         ("what is this", "i9"),
     ]
     live.take(
