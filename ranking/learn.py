@@ -433,7 +433,7 @@ def _fit(
                 if (
                     not prior
                 ):  # each that chance chose stands for many that it did not choose
-                    score_UC[:, half:] += max(0.0, logarithm((rows - half) / half))
+                    score_UC[:, half:] += logarithm(max((rows - half) / half, 1.0))
                 score_UC = score_UC.masked_fill(missing_UC, -torch.inf)
                 said = loss(score_UC, torch.zeros(len(batch), dtype=torch.long))
                 optimizer.zero_grad()
