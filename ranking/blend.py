@@ -9,6 +9,7 @@ Shapes:  U = lists,  C = candidates of a list,  F = features
 
 import hashlib
 from collections.abc import Mapping
+from math import log1p
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from torch.nn.functional import log_softmax
 from ranking.feature_names import FEATURES
 
 HIDDEN = 32
+FEW = 5  # decayed touches up to which an item is rare
+LONG = FEATURES.index("popular_long")
 
 
 class Blend(nn.Module):
@@ -86,6 +89,13 @@ def blend_of(tensors: Mapping[str, Tensor]) -> Blend:
 def blend_tensors(blend: Blend) -> dict[str, Tensor]:
     """A blend as part of a model's file."""
     return {f"blend.{name}": t.contiguous() for name, t in blend.state_dict().items()}
+
+
+def rarity(feature_UF: Tensor, rare: float = 3.0) -> Tensor:
+    """U: weight of a touch, `rare` for items that few touched: without it a blend learns that
+    cold items are never right, for they seldom are."""
+    few_U = feature_UF[:, LONG] < log1p(4 * FEW)
+    return torch.where(few_U, rare, 1.0)
 
 
 def loss(score_UC: Tensor, target_U: Tensor, weight_U: Tensor | None = None) -> Tensor:

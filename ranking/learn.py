@@ -27,7 +27,7 @@ from encoders.tower import TowerSettings
 from encoders.tower_data import Touches
 from encoders.tower_model import TowerModel
 from encoders.tower_train import FineTuning, TowerTraining, fine_tune, train
-from ranking.blend import Blend, blend_of, blend_tensors, loss, untrained
+from ranking.blend import Blend, blend_of, blend_tensors, loss, rarity, untrained
 from ranking.blended import candidates, ordered, unit
 from ranking.catalogue import Catalogue
 from ranking.ease import ease
@@ -58,7 +58,9 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """events after which ease and tower are learned anew while the blend learns"""
     candidates: int = 160
     """candidates of an event that the blend learns from, one the right one"""
-    epochs: int = 3
+    epochs: int = 8
+    rare: float = 3.0
+    """weight of a touch of an item that few touched, against others, for the blend"""
     learning_rate: float = 3e-3
     tower: TowerSettings | None = TowerSettings()
     """the user tower; null: none"""
@@ -435,7 +437,8 @@ def _fit(
                 ):  # each that chance chose stands for many that it did not choose
                     score_UC[:, half:] += logarithm(max((rows - half) / half, 1.0))
                 score_UC = score_UC.masked_fill(missing_UC, -torch.inf)
-                said = loss(score_UC, torch.zeros(len(batch), dtype=torch.long))
+                weight_U = rarity(batch[:, 0], settings.rare)
+                said = loss(score_UC, torch.zeros(len(batch), dtype=torch.long), weight_U)
                 optimizer.zero_grad()
                 said.backward()
                 optimizer.step()

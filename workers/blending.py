@@ -204,7 +204,11 @@ class Blending:
             there_UC[u, : len(lesson.there_C)] = torch.from_numpy(lesson.there_C)
         blend.requires_grad_(True)
         score_UC = blend(feature_UCF).masked_fill(~there_UC, -torch.inf)
-        said = loss(score_UC, torch.zeros(len(lessons), dtype=torch.long))
+        said = loss(
+            score_UC,
+            torch.zeros(len(lessons), dtype=torch.long),
+            rarity(feature_UCF[:, 0]),
+        )
         self.teacher.zero_grad()
         said.backward()
         self.teacher.step()
