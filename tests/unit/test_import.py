@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from workers.import_map import read_mapping
 from workers.importing import Import, Tally, import_files, lines_of
 from workers.terminal import CommandError, Exit
 
+PAGE = (Path(__file__).parents[2] / "docs" / "import.md").read_text()
 EVENTS = """
 [events.fields]
 user_id = "who"
@@ -263,3 +266,30 @@ def test_files_are_written_for_rec_produce_and_counted(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == {
         "events": {"records": 1, "passed_over": 0, "skipped": 0}
     }
+
+
+def maps_of_the_page() -> list[str]:
+    """The maps that docs/import.md shows: indented, from [events] to the next text."""
+    blocks = re.findall(r"(?m)(?:^(?: {4}.*)?\n)+", PAGE)
+    return [textwrap.dedent(block) for block in blocks if "[events.fields]" in block]
+
+
+def test_the_maps_of_the_page_are_maps(tmp_path):
+    movies, shop = (read_mapping(written(tmp_path, "m", m)) for m in maps_of_the_page())
+    assert movies.events.columns == ["user", "film", "stars", "when"]
+    assert len(movies.items.columns) == 24
+    assert shop.items.media[0].kind == "image"
+
+
+def test_movielens_own_files_are_read_by_the_map_of_the_page(tmp_path):
+    toml = maps_of_the_page()[0]
+    (rating,) = records(tmp_path, toml, "196\t242\t3\t881250949\n", name="u.data")
+    assert rating == {
+        "type": "interaction", "event_id": "u-1", "user_id": "user-196",
+        "item_id": "film-242", "kind": "rating", "value": 3.0, "at_ms": 881250949000,
+    }  # fmt: skip
+    flags = "0|0|0|1|1|1" + "|0" * 13
+    line = f"1|Toy Story (1995)|01-Jan-1995||http://imdb.example/1|{flags}\n"
+    (film,) = records(tmp_path, toml, line, role="items", name="u.item")
+    assert film["title"] == "Toy Story (1995)"
+    assert film["categories"] == ["Animation", "Children's", "Comedy"]
