@@ -18,7 +18,7 @@ from torch.nn.functional import log_softmax
 from ranking.feature_names import FEATURES
 
 HIDDEN = 32
-FEW = 5  # decayed touches up to which an item is rare
+MOST_FEW = 5.0  # decayed touches up to which an item is rare at most
 LONG = FEATURES.index("popular_long")
 
 
@@ -29,6 +29,9 @@ class Blend(nn.Module):
         super().__init__()
         self.register_buffer("mean_F", torch.zeros(features))
         self.register_buffer("scale_F", torch.ones(features))
+        self.register_buffer(
+            "few", torch.tensor(0.0)
+        )  # touches up to which an item is rare
         self.prior_F = nn.Parameter(torch.zeros(features))
         self.linear = nn.Linear(features, 1)
         self.inner = nn.Linear(features, hidden)
@@ -91,10 +94,10 @@ def blend_tensors(blend: Blend) -> dict[str, Tensor]:
     return {f"blend.{name}": t.contiguous() for name, t in blend.state_dict().items()}
 
 
-def rarity(feature_UF: Tensor, rare: float = 3.0) -> Tensor:
+def rarity(blend: Blend, feature_UF: Tensor, rare: float = 3.0) -> Tensor:
     """U: weight of a touch, `rare` for items that few touched: without it a blend learns that
     cold items are never right, for they seldom are."""
-    few_U = feature_UF[:, LONG] < log1p(4 * FEW)
+    few_U = feature_UF[:, LONG] < log1p(4 * float(blend.few))  # type: ignore[arg-type]
     return torch.where(few_U, rare, 1.0)
 
 

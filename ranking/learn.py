@@ -10,6 +10,7 @@ it will be when it serves. `judge` asks a model before each of the newest events
 Shapes:  E = events,  U = events of a block,  N = rows,  C = candidates,  F = features
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import log as logarithm
@@ -27,7 +28,16 @@ from encoders.tower import TowerSettings
 from encoders.tower_data import Touches
 from encoders.tower_model import TowerModel
 from encoders.tower_train import FineTuning, TowerTraining, fine_tune, train
-from ranking.blend import Blend, blend_of, blend_tensors, loss, rarity, untrained
+from ranking.blend import (
+    LONG,
+    MOST_FEW,
+    Blend,
+    blend_of,
+    blend_tensors,
+    loss,
+    rarity,
+    untrained,
+)
 from ranking.blended import candidates, ordered, unit
 from ranking.catalogue import Catalogue
 from ranking.ease import ease
@@ -403,47 +413,85 @@ def _fit(
     prior: bool,
     start: Blend | None = None,
 ) -> Blend:
-    """Learn the prior (linear, from what chance chose) or the blend (from all)."""
+    """Learn the prior (linear, from what chance chose) or the blend (from all). Of the blend's
+    passes the one stays that foretells the newest tenth best, which it does not learn from."""
     half = settings.candidates // 2
+    if prior:
+        feature_ECF = np.concatenate([feature_ECF[:, :1], feature_ECF[:, half:]], axis=1)
+    log_w_C = torch.zeros(feature_ECF.shape[1])
+    if not prior:  # each that chance chose stands for many that it did not choose
+        log_w_C[half:] = logarithm(max((rows - half) / half, 1.0))
+    learned, checked = feature_ECF, feature_ECF[len(feature_ECF) * 9 // 10 :]
+    if not prior:
+        learned = feature_ECF[: len(feature_ECF) * 9 // 10]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        blend = Blend()
-        if start is not None:
-            blend.prior_F.data.copy_(start.prior_F)
-            blend.linear.weight.data.copy_(start.prior_F[None])
-            blend.outer.weight.data.zero_()
-            blend.mean_F, blend.scale_F = start.mean_F, start.scale_F
-        else:
-            _calibrate(blend, feature_ECF)
-        learned = (
-            [blend.prior_F]
-            if prior
-            else [p for name, p in blend.named_parameters() if name != "prior_F"]
-        )
-        optimizer = torch.optim.Adam(learned, 0.05 if prior else settings.learning_rate)
-        epochs = 5 if prior else settings.epochs
-        steps = max(1, epochs * len(feature_ECF) // 64)
+        blend = _begun(start, feature_ECF)
+        parts = [p for name, p in blend.named_parameters() if (name == "prior_F") == prior]
+        rate, epochs = (0.05, 5) if prior else (settings.learning_rate, settings.epochs)
+        optimizer = torch.optim.Adam(parts, rate)
+        steps = max(1, epochs * len(learned) // 64)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, steps)
+        best, least = (
+            copy.deepcopy(blend),
+            _surprise(blend, checked, log_w_C, settings, prior),
+        )
         for _ in range(epochs):
-            for at_U in torch.randperm(len(feature_ECF)).split(64):
-                batch = torch.from_numpy(feature_ECF[at_U.numpy()].astype(np.float32))
-                if prior:
-                    batch = torch.cat([batch[:, :1], batch[:, half:]], dim=1)
-                missing_UC = batch.isnan().any(dim=2)
-                batch = batch.nan_to_num()
-                score_UC = batch @ blend.prior_now() if prior else blend(batch)
-                if (
-                    not prior
-                ):  # each that chance chose stands for many that it did not choose
-                    score_UC[:, half:] += logarithm(max((rows - half) / half, 1.0))
-                score_UC = score_UC.masked_fill(missing_UC, -torch.inf)
-                weight_U = rarity(batch[:, 0], settings.rare)
-                said = loss(score_UC, torch.zeros(len(batch), dtype=torch.long), weight_U)
+            for at_U in torch.randperm(len(learned)).split(64):
+                said = _said(blend, learned[at_U.numpy()], log_w_C, settings, prior)
                 optimizer.zero_grad()
                 said.backward()
                 optimizer.step()
                 schedule.step()
-    return blend.requires_grad_(False)
+            now = _surprise(blend, checked, log_w_C, settings, prior)
+            if now < least or prior:
+                best, least = copy.deepcopy(blend), now
+    return best.requires_grad_(False)
+
+
+def _begun(start: Blend | None, feature_ECF: NDArray[np.float16]) -> Blend:
+    """A blend to learn from: calibrated, or one that so far weighs as the prior does."""
+    blend = Blend()
+    if start is None:
+        _calibrate(blend, feature_ECF)
+        return blend
+    blend.prior_F.data.copy_(start.prior_F)
+    blend.linear.weight.data.copy_(start.prior_F[None])
+    blend.outer.weight.data.zero_()
+    blend.mean_F, blend.scale_F, blend.few = start.mean_F, start.scale_F, start.few
+    return blend
+
+
+def _said(
+    blend: Blend,
+    feature_UCF: NDArray[np.float16],
+    log_w_C: Tensor,
+    settings: LearnSettings,
+    prior: bool,
+) -> Tensor:
+    """The loss of a batch."""
+    batch = torch.from_numpy(feature_UCF.astype(np.float32))
+    missing_UC = batch.isnan().any(dim=2)
+    batch = batch.nan_to_num()
+    score_UC = (batch @ blend.prior_now() if prior else blend(batch)) + log_w_C
+    return loss(
+        score_UC.masked_fill(missing_UC, -torch.inf),
+        torch.zeros(len(batch), dtype=torch.long),
+        rarity(blend, batch[:, 0], settings.rare),
+    )
+
+
+def _surprise(
+    blend: Blend,
+    feature_ECF: NDArray[np.float16],
+    log_w_C: Tensor,
+    settings: LearnSettings,
+    prior: bool,
+) -> float:
+    if not len(feature_ECF):
+        return float("inf")
+    with torch.no_grad():
+        return float(_said(blend, feature_ECF, log_w_C, settings, prior))
 
 
 def _calibrate(blend: Blend, feature_ECF: NDArray[np.float16]) -> None:
@@ -454,6 +502,8 @@ def _calibrate(blend: Blend, feature_ECF: NDArray[np.float16]) -> None:
         std_F = told.std(axis=0)  # what never changed says nothing, whatever it is one day
         scale_F = np.where(std_F > 1e-3, 1 / np.maximum(std_F, 1e-3), 0)
         blend.scale_F = torch.from_numpy(scale_F.astype(np.float32))
+        touches = np.expm1(told[:, LONG]).mean() / 4
+        blend.few = torch.tensor(min(MOST_FEW, float(touches) / 10))
 
 
 def _touches(world: World, end: int) -> Touches:

@@ -17,7 +17,7 @@ from torch import Tensor
 from encoders.interest import Masses
 from encoders.law import NAMES, UNWANTED, Law
 from encoders.state import UserState
-from ranking.blend import loss, untrained
+from ranking.blend import digest, loss, rarity, untrained
 from ranking.blended import Candidates, candidates, chunks, ordered, unit
 from ranking.features import Sources
 from ranking.live import Live
@@ -118,6 +118,11 @@ class Blending:
             metrics.model_loaded("other")
             log.warning("model_unfit", version=model.version, why=str(error))
             return False
+        taught = digest(made.blend)
+        if taught == self.taught:  # the same blend again: what it learned from people stays
+            made.blend = self.sources.model.blend
+        else:
+            self.taught, self.teacher, self.lessons = taught, None, []
         self.sources.model, self.model_space = made, model.encoder
         return True
 
@@ -207,7 +212,7 @@ class Blending:
         said = loss(
             score_UC,
             torch.zeros(len(lessons), dtype=torch.long),
-            rarity(feature_UCF[:, 0]),
+            rarity(blend, feature_UCF[:, 0]),
         )
         self.teacher.zero_grad()
         said.backward()
