@@ -83,7 +83,9 @@ class Replay:
             law=self.law,
         )
         if self.trends is not None:
-            heard.append(Blending(items, self.trends, self.lists.fatigue, self.lists.blend_rate))
+            heard.append(
+                Blending(items, self.trends, self.lists.fatigue, self.lists.blend_rate)
+            )
         lists = Lists(items, self.lists, SLATES, "msgpack", "replay", *heard)
         users = Users(
             store=self.store,

@@ -102,6 +102,4 @@ def in_words(
     first = item.reasons[0]
     modality = f"{first.modality} " if first.modality else ""
     asked = f"{source}, and " if item.source == "query" else ""
-    return (
-        f"{asked}because {past} {because(first.because)} ({modality}{first.weight:.2f})"
-    )
+    return f"{asked}because {past} {because(first.because)} ({modality}{first.weight:.2f})"

@@ -437,7 +437,9 @@ def _numbers(consumer: Consumer, topic: str, config: KafkaConfig) -> list[int]:
 
 def partition_count(config: KafkaConfig, topic: str) -> int:
     """How many partitions a topic has. FatalError if there is no such topic."""
-    consumer = Consumer(reading(config, **{"group.id": f"{config.group}-count-{uuid.uuid4()}"}))
+    consumer = Consumer(
+        reading(config, **{"group.id": f"{config.group}-count-{uuid.uuid4()}"})
+    )
     try:
         return len(_numbers(consumer, topic, config))
     finally:

@@ -323,7 +323,9 @@ class MemoryTable:
         for at in log.numbers(topics):
             if only is None or at[1] in only:
                 first, self._end[at] = log.bounds(at)
-                self._next[at] = min(self._end[at], max(first, (starts or {}).get(at, first)))
+                self._next[at] = min(
+                    self._end[at], max(first, (starts or {}).get(at, first))
+                )
 
     def refresh(
         self,

@@ -86,7 +86,9 @@ def assemble(
     )
     recommendations = topic(kafka, "recommendations")
     if config.list.ranker == "blend":
-        blending = Blending(items, config.trend, config.list.fatigue, config.list.blend_rate)
+        blending = Blending(
+            items, config.trend, config.list.fatigue, config.list.blend_rate
+        )
     lists = Lists(items, config.list, recommendations, config.wire.slates, MODEL, blending)
     source = KafkaSource(
         kafka,

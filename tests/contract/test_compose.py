@@ -83,7 +83,9 @@ def test_every_setting_in_it_is_known_to_the_workers(services: dict[str, Any]) -
         settings = services[name]["environment"]
         assert load_config(settings).kafka.bootstrap == "kafka:19092"
         names.add(settings.get("STREAMREC_KAFKA__WORKER"))
-    assert len(names) == len(WORKERS) + 1, "two workers under one name would fence each other"
+    assert len(names) == len(WORKERS) + 1, (
+        "two workers under one name would fence each other"
+    )
 
 
 def test_files_that_it_mounts_exist(services: dict[str, Any]) -> None:
