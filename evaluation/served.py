@@ -8,7 +8,7 @@ fold, two seconds of event time late; models from the train worker's learner, as
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,6 +58,7 @@ class Served:
     name: str = "streamrec"
     refresh: int = 1_000
     model: bool = True
+    blend_rate: float = ListConfig().blend_rate
     learning: LearnSettings = field(default_factory=LearnSettings)
     progress: Progress = lambda _what, _share: None
     _replay: Replay = field(init=False)
@@ -82,6 +83,23 @@ class Served:
         vectors = hashlib.sha256(self.vector_IW.tobytes()).hexdigest()[:8]
         return f"{load_fusion(self.config).version} {vectors} {told}"
 
+    @property
+    def encoder(self) -> str:
+        """The space of the item vectors."""
+        return load_fusion(self.config).version
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The model in force."""
+        return self._tensors or {}
+
+    def records(self) -> Iterator[tuple[Item, ItemVectors]]:
+        """The catalogue as the encode worker would have left it. After `fit`."""
+        for item, fused, vector in zip(
+            self.items, self._fused, self.vector_IW, strict=True
+        ):
+            yield item, self._vectors(item, fused, vector)
+
     def fit(self, history: Log) -> None:
         """The history flows through the worker and the trends, then a model is learned."""
         fusion, self._users = load_fusion(self.config), history.users
@@ -92,16 +110,12 @@ class Served:
             encoder=fusion.version,
             width=self.config.width,
             now_ms=int(history.at_ms_E[0]) if len(history) else 0,
-            lists=ListConfig(k=20, reasons=0),
+            lists=ListConfig(k=20, reasons=0, blend_rate=self.blend_rate),
             trends=FAST,
         )
-        for item, fused, vector in zip(
-            self.items, self._fused, self.vector_IW, strict=True
-        ):
+        for item, vectors in self.records():
             self._replay.write(ITEMS, item.item_id, encode(item))
-            self._replay.write(
-                VECTORS, item.item_id, encode(self._vectors(item, fused, vector))
-            )
+            self._replay.write(VECTORS, item.item_id, encode(vectors))
         self._worker = self._replay.worker()
         self._trends = Trends(0, config=FAST, law=self._replay.law)
         for begin in range(0, len(history), 1_000):
