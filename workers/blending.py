@@ -54,10 +54,11 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Candidates of a person just before a touch; the one that was touched comes first."""
+    """Candidates of a person just before a touch, and the place of what was touched."""
 
     feature_CF: Floats
     there_C: NDArray[np.bool_]
+    target: int
 
 
 @dataclass(slots=True, eq=False)
@@ -188,11 +189,13 @@ class Blending:
             memory_UW=torch.from_numpy(
                 touched_mean(people, law, self.sources.model.vector_NW.numpy())
             ),
-            wanted_U=wanted_U,
         )
+        # Only what would have been a candidate teaches: one that was put among the prior's best
+        # would teach that what the prior thinks little of is right.
+        own_UC = (found.row_UC == wanted_U[:, None]) & found.there_UC
         return [
-            Lesson(feature_CF, there_C)
-            for feature_CF, there_C in zip(found.feature_UCF, found.there_UC, strict=True)
+            Lesson(found.feature_UCF[u], found.there_UC[u], int(own_UC[u].argmax()))
+            for u in np.flatnonzero(own_UC.any(axis=1)).tolist()
         ]
 
     def _step(self, lessons: Sequence[Lesson]) -> None:
@@ -209,11 +212,9 @@ class Blending:
             there_UC[u, : len(lesson.there_C)] = torch.from_numpy(lesson.there_C)
         blend.requires_grad_(True)
         score_UC = blend(feature_UCF).masked_fill(~there_UC, -torch.inf)
-        said = loss(
-            score_UC,
-            torch.zeros(len(lessons), dtype=torch.long),
-            rarity(blend, feature_UCF[:, 0]),
-        )
+        target_U = torch.tensor([lesson.target for lesson in lessons])
+        touched_UF = feature_UCF[torch.arange(len(lessons)), target_U]
+        said = loss(score_UC, target_U, rarity(blend, touched_UF))
         self.teacher.zero_grad()
         said.backward()
         self.teacher.step()
