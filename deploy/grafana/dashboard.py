@@ -205,6 +205,20 @@ def _encoding() -> list[Panel]:
                 f"sum by (reason) (rate(streamrec_media_failures_total[{RATE}]))",
                 "{{reason}}",
             ),
+            (
+                f"sum by (reason) (rate(streamrec_prepare_dropped_total[{RATE}]))",
+                "cleaned away: {{reason}}",
+            ),
+            stacked=True,
+        ),
+        lines(
+            "Cleaned",
+            "Contents that cleaning changed before they were encoded, by what was done.",
+            "ops",
+            (
+                f"sum by (change) (rate(streamrec_prepare_changed_total[{RATE}]))",
+                "{{change}}",
+            ),
             stacked=True,
         ),
         lines(
@@ -275,6 +289,13 @@ def _trends() -> list[Panel]:
             "ops",
             (f"sum(rate(streamrec_trend_tables_total[{RATE}]))", "records"),
             (f"sum(rate(streamrec_trend_rows_total[{RATE}]))", "rows"),
+        ),
+        lines(
+            "Trends as lists know them",
+            "How far the event time of the newest trends is behind the clock, by worker. Steps of "
+            "a quiet log are no fault.",
+            "s",
+            ("time() - max by (job) (streamrec_trends_at_seconds)", "{{job}}"),
         ),
     ]
 

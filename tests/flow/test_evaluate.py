@@ -112,7 +112,7 @@ def test_what_is_not_installed_costs_its_row_only(
 
 
 def test_an_unknown_name_is_told_the_known_ones() -> None:
-    with pytest.raises(CommandError, match="--only magic: known are random"):
+    with pytest.raises(CommandError, match="--only magic: known are streamrec"):
         evaluate(Evaluation(only=("magic",)))
 
 
