@@ -30,6 +30,7 @@ from ranking.trends import Trends  # noqa: E402
 from schemas import Visit, encode  # noqa: E402
 from tests.support.kafka import running_kafka  # noqa: E402
 from tests.support.spine import Reader, Spine, spine  # noqa: E402
+from workers.demo import CACHE  # noqa: E402
 from workers.model_files import write_model  # noqa: E402
 
 QUESTION = "Does an outside program get the lists that the evaluation measured?"
@@ -42,7 +43,7 @@ def main() -> None:
     options.add_argument("--tower-epochs", type=int, default=4)
     options.add_argument("--cache", type=Path, default=None, help="folder of item vectors")
     said = options.parse_args()
-    log = movielens_100k()
+    log = movielens_100k(cache=CACHE)
     split = Split(len(log) - said.events, said.events)
     served = Served(
         items=log.items,
