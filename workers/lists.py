@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.interest import Masses, interest, masses
+from encoders.law import hash64
 from encoders.state import UserState
 from ranking.reasons import past, reasons
 from ranking.slate import Places, Wanted, places, slate_items
@@ -60,7 +61,7 @@ class Lists:
     def learn(self, asked: Sequence[Asked]) -> None:
         """After lists went out: what people just did moves the blend of the next ones."""
         if self.blending is not None:
-            self.blending.learn([a.user.state for a in asked if not a.erased])
+            self.blending.learn([a.user.state for a in asked if _touched(a)])
 
     def encode_users(self, users: Sequence[Held]) -> Masses:
         """Bring each user's interest up to the state; returns what it was made of."""
@@ -248,6 +249,15 @@ class Lists:
             *carried(cause),
         )
         return Outbound(self.topic, cause.key, value, cause.partition, headers)
+
+
+def _touched(a: Asked) -> bool:
+    """Whether the newest touch is of this batch: an older one is in the trends already, and
+    would teach that they know everything."""
+    if a.erased or not len(a.user.state.ring):
+        return False
+    newest = int(a.user.state.ring.rows[-1]["event"])
+    return any(hash64(event_id) == newest for event_id in a.caused_by)
 
 
 def _unit(vector_UD: NDArray[np.float32]) -> NDArray[np.float32]:
