@@ -150,10 +150,12 @@ class Served:
         return out
 
     def apply(self, event: Event) -> None:
-        """It goes to the log; the worker folds it before the next list."""
+        """It goes to the log, and the worker folds it at once, before the trends hear of it."""
         if event.record is None:
             raise ValueError(f"event {event.row} has no record: take it from Log.event")
         self._happened(event.record)
+        if self.blend_rate:
+            self._turn(1)
         if self.model and self.refresh and len(self._log) - self._learned >= self.refresh:
             self._learn()
 

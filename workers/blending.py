@@ -158,10 +158,13 @@ class Blending:
             self.lessons = self.lessons[LESSONS:]
 
     def _teaches(self, state: UserState) -> bool:
-        """Whether the newest touch is one that a list could have foretold."""
+        """Whether the newest touch is one that a list could have foretold, and that the trends
+        have not heard of yet: else they would seem to know everything."""
         if not len(state.ring):
             return False
         newest = state.ring.rows[-1]
+        if int(newest["at_ms"]) <= self.sources.live.newest_ms:
+            return False
         slot = state.slot_of.get(int(newest["item"]))
         row = self.items.catalogue.row_of.get(int(newest["item"]))
         if slot is None or row is None or NAMES[int(newest["kind"])] in UNWANTED:
