@@ -93,5 +93,5 @@ def test_a_demo_that_is_interrupted_stops_all_that_it_started(tmp_path: Path):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == Exit.INTERRUPTED, err
-    assert running(folder) == []
+    wait_for(lambda: not running(folder), limit_s=30, what="nothing left of it")
     assert laptop_kafka.status(folder / "kafka") is None
