@@ -46,8 +46,8 @@ def candidates(
     size: int = CANDIDATES,
 ) -> Candidates:
     """The prior's best of what may be listed; what a search by content found (rows, likeness)
-    and `others_UX` (rows, -1: none) stand beside them. With `wanted_U` that item stands first in every row, so that it can be learned
-    from."""
+    and `others_UX` (rows, -1: none) stand beside them. With `wanted_U` that item stands first in
+    every row, so that it can be learned from."""
     told = features(
         people, sources, interest_UD=interest_UD, memory_UW=memory_UW, found=found
     )

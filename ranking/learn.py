@@ -10,10 +10,7 @@ it will be when it serves. `judge` asks a model before each of the newest events
 Shapes:  E = events,  U = events of a block,  N = rows,  C = candidates,  F = features
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from math import log as logarithm
 from pathlib import Path
 
 import msgspec
@@ -23,156 +20,32 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from encoders.law import CODES, IMPRESSION, UNWANTED, Law
+from encoders.law import IMPRESSION, Law
 from encoders.tower import TowerSettings
 from encoders.tower_data import Touches
 from encoders.tower_model import TowerModel
 from encoders.tower_train import FineTuning, TowerTraining, fine_tune, train
 from ranking.blend import (
-    LONG,
-    MOST_FEW,
     Blend,
     blend_of,
     blend_tensors,
-    loss,
-    rarity,
     untrained,
 )
-from ranking.blended import candidates, ordered, unit
-from ranking.catalogue import Catalogue
+from ranking.blend_fit import fit
+from ranking.blended import candidates, ordered
 from ranking.ease import ease
 from ranking.feature_names import FEATURES
 from ranking.features import Sources
 from ranking.fold_live import fold_live
 from ranking.follows import Follows
-from ranking.histories import Pasts
 from ranking.learn_log import Judged, LearnLog
-from ranking.live import Live
+from ranking.learn_settings import LearnSettings
 from ranking.model import Fitted, fitted, tower_of, tower_tensors
 from ranking.people import Ints
 from ranking.trend_config import TrendConfig
+from ranking.world import World
 
 Progress = Callable[[str, float], None]
-
-
-class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a model is learned."""
-
-    least: int = 500
-    """events below which there is nothing to learn from"""
-    tail: float = 0.35
-    """share of the log, the newest, that the blend learns from"""
-    most: int = 30_000
-    """events that the blend learns from, at most"""
-    refresh: int = 5_000
-    """events after which ease and tower are learned anew while the blend learns"""
-    candidates: int = 160
-    """candidates of an event that the blend learns from, one the right one"""
-    epochs: int = 8
-    rare: float = 3.0
-    """weight of a touch of an item that few touched, against others, for the blend"""
-    learning_rate: float = 3e-3
-    tower: TowerSettings | None = TowerSettings()
-    """the user tower; null: none"""
-    tower_epochs: int = 16
-
-
-@dataclass(slots=True, eq=False)
-class World:
-    """A log made ready: catalogue, what people touched before each event, vectors."""
-
-    log: LearnLog
-    catalogue: Catalogue
-    pasts: Pasts
-    vector_ND: NDArray[np.float32]
-    known_N: NDArray[np.bool_]
-    law: Law
-    asked_E: NDArray[np.bool_]  # events that a list can foretell
-    mass_E: NDArray[np.float32]  # what each event counts for in the long-term memory
-
-    @classmethod
-    def of(
-        cls, log: LearnLog, law: Law, *, first: NDArray[np.uint64] | None = None
-    ) -> "World":
-        """`first`: items that are to have the first rows, in their order."""
-        keep = log.kind_E != IMPRESSION
-        log = replace(
-            log, user_E=log.user_E[keep], item_E=log.item_E[keep], kind_E=log.kind_E[keep],
-            value_E=log.value_E[keep], at_ms_E=log.at_ms_E[keep],
-            offset_E=log.offset_E[keep], partition_E=log.partition_E[keep],
-        )  # fmt: skip
-        catalogue = Catalogue(popular_half_life_ms=1.0)
-        items = log.items
-        for name in [] if first is None else first.tolist():
-            catalogue.place([name])
-        for n, name in enumerate(items.hash_I.tolist()):
-            catalogue.put(
-                name, item_id=items.item_id_I[n], categories=items.categories_I[n],
-                available=True, expires_at_ms=1 << 62, published_at_ms=0,
-            )  # fmt: skip
-        row_E = catalogue.place(log.item_E)
-        pasts = Pasts.of(log.user_E, row_E, log.at_ms_E, log.value_E, log.kind_E)
-        unwanted = [CODES[kind] for kind in UNWANTED]
-        here_E: NDArray[np.bool_] = ~np.isin(log.kind_E, unwanted) & np.not_equal(
-            catalogue.hash[row_E], 0
-        )
-        vector_ND = np.zeros((catalogue.size, items.vector_ID.shape[1]), np.float32)
-        vector_ND[catalogue.place(items.hash_I)] = items.vector_ID
-        return cls(
-            log, catalogue, pasts, vector_ND, np.asarray(vector_ND.any(axis=1), np.bool_), law,
-            here_E,
-            law.weights(log.kind_E, np.nan_to_num(log.value_E)).astype(np.float32),
-        )  # fmt: skip
-
-    def vectors(
-        self, hash_X: NDArray[np.uint64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        row_X = self.catalogue.place(hash_X)
-        return self.vector_ND[row_X], self.known_N[row_X]
-
-    def sources(self, model: Fitted, config: TrendConfig) -> Sources:
-        made = Sources(self.catalogue, Live(config), model)
-        made.describe(np.arange(self.catalogue.size))
-        if self.known_N.any():
-            made.mean_D = self.vector_ND[self.known_N].mean(axis=0)
-            made.place(np.arange(self.catalogue.size), self.vector_ND, self.known_N)
-        return made
-
-    def interest(self, event_U: Ints, sources: Sources) -> NDArray[np.float32]:
-        """U x D: the law's weights over the newest touches, a good stand-in for the masses."""
-        people = self.pasts.people(event_U)
-        weight_UL = self.law.weights(people.kind_UL, people.value_UL)
-        weight_UL = np.where(people.row_UL >= 0, weight_UL, 0).astype(np.float32)
-        row_UL = np.maximum(people.row_UL, 0)
-        centred_ND = sources.vector_ND if len(sources.vector_ND) else self.vector_ND
-        return unit((weight_UL[:, None, :] @ centred_ND[row_UL])[:, 0].astype(np.float32))
-
-    def memory(self, event_U: Ints, model: Fitted) -> Tensor | None:
-        """U x W: the mean of the tower's vectors of all that was touched, by what each touch
-        was worth."""
-        if not len(model.vector_NW):
-            return None
-        mass_UN = torch.zeros(len(event_U), len(model.vector_NW))
-        for u, event in enumerate(event_U.tolist()):
-            first, place = int(self.pasts.first_E[event]), int(self.pasts.place_E[event])
-            held_X = self.pasts.event_G[first:place]
-            mass_UN[u].index_add_(
-                0,
-                torch.from_numpy(self.pasts.row_E[held_X]),
-                torch.from_numpy(self.mass_E[held_X]),
-            )
-        size_U1 = mass_UN.abs().sum(dim=1, keepdim=True).clamp_min(1e-6)
-        return mass_UN @ model.vector_NW / size_U1
-
-    def listed(self, event_U: Ints) -> NDArray[np.bool_]:
-        """U x N: what may be listed: items that are here and were not touched before."""
-        rows = self.catalogue.size
-        listed_UN = np.broadcast_to(
-            self.catalogue.hash[:rows] != 0, (len(event_U), rows)
-        ).copy()
-        for u, event in enumerate(event_U.tolist()):
-            listed_UN[u, self.pasts.touched(event)] = False
-        return listed_UN
 
 
 def learn(
@@ -326,7 +199,7 @@ def _blend(
     feature_ECF = _gathered(
         world, model, begin, short, rng=rng, settings=settings, trends=trends, told=told
     )
-    model.blend = _fit(
+    model.blend = fit(
         feature_ECF, rows=world.catalogue.size, seed=seed, settings=settings, prior=True
     )
     feature_ECF = _gathered(
@@ -340,7 +213,7 @@ def _blend(
         told=told,
     )
     told("blend", 0.0)
-    blend = _fit(
+    blend = fit(
         feature_ECF,
         rows=world.catalogue.size,
         seed=seed,
@@ -402,108 +275,6 @@ def _gathered(
     return (
         np.concatenate(out) if out else np.zeros((0, 2 * half, len(FEATURES)), np.float16)
     )
-
-
-def _fit(
-    feature_ECF: NDArray[np.float16],
-    *,
-    rows: int,
-    seed: int,
-    settings: LearnSettings,
-    prior: bool,
-    start: Blend | None = None,
-) -> Blend:
-    """Learn the prior (linear, from what chance chose) or the blend (from all). Of the blend's
-    passes the one stays that foretells the newest tenth best, which it does not learn from."""
-    half = settings.candidates // 2
-    if prior:
-        feature_ECF = np.concatenate([feature_ECF[:, :1], feature_ECF[:, half:]], axis=1)
-    log_w_C = torch.zeros(feature_ECF.shape[1])
-    if not prior:  # each that chance chose stands for many that it did not choose
-        log_w_C[half:] = logarithm(max((rows - half) / half, 1.0))
-    learned, checked = feature_ECF, feature_ECF[len(feature_ECF) * 9 // 10 :]
-    if not prior:
-        learned = feature_ECF[: len(feature_ECF) * 9 // 10]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        blend = _begun(start, feature_ECF)
-        parts = [p for name, p in blend.named_parameters() if (name == "prior_F") == prior]
-        rate, epochs = (0.05, 5) if prior else (settings.learning_rate, settings.epochs)
-        optimizer = torch.optim.Adam(parts, rate)
-        steps = max(1, epochs * len(learned) // 64)
-        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, steps)
-        best, least = (
-            copy.deepcopy(blend),
-            _surprise(blend, checked, log_w_C, settings, prior),
-        )
-        for _ in range(epochs):
-            for at_U in torch.randperm(len(learned)).split(64):
-                said = _said(blend, learned[at_U.numpy()], log_w_C, settings, prior)
-                optimizer.zero_grad()
-                said.backward()
-                optimizer.step()
-                schedule.step()
-            now = _surprise(blend, checked, log_w_C, settings, prior)
-            if now < least or prior:
-                best, least = copy.deepcopy(blend), now
-    return best.requires_grad_(False)
-
-
-def _begun(start: Blend | None, feature_ECF: NDArray[np.float16]) -> Blend:
-    """A blend to learn from: calibrated, or one that so far weighs as the prior does."""
-    blend = Blend()
-    if start is None:
-        _calibrate(blend, feature_ECF)
-        return blend
-    blend.prior_F.data.copy_(start.prior_F)
-    blend.linear.weight.data.copy_(start.prior_F[None])
-    blend.outer.weight.data.zero_()
-    blend.mean_F, blend.scale_F, blend.few = start.mean_F, start.scale_F, start.few
-    return blend
-
-
-def _said(
-    blend: Blend,
-    feature_UCF: NDArray[np.float16],
-    log_w_C: Tensor,
-    settings: LearnSettings,
-    prior: bool,
-) -> Tensor:
-    """The loss of a batch."""
-    batch = torch.from_numpy(feature_UCF.astype(np.float32))
-    missing_UC = batch.isnan().any(dim=2)
-    batch = batch.nan_to_num()
-    score_UC = (batch @ blend.prior_now() if prior else blend(batch)) + log_w_C
-    return loss(
-        score_UC.masked_fill(missing_UC, -torch.inf),
-        torch.zeros(len(batch), dtype=torch.long),
-        rarity(blend, batch[:, 0], settings.rare),
-    )
-
-
-def _surprise(
-    blend: Blend,
-    feature_ECF: NDArray[np.float16],
-    log_w_C: Tensor,
-    settings: LearnSettings,
-    prior: bool,
-) -> float:
-    if not len(feature_ECF):
-        return float("inf")
-    with torch.no_grad():
-        return float(_said(blend, feature_ECF, log_w_C, settings, prior))
-
-
-def _calibrate(blend: Blend, feature_ECF: NDArray[np.float16]) -> None:
-    told = feature_ECF.reshape(-1, feature_ECF.shape[2]).astype(np.float32)
-    told = told[~np.isnan(told).any(axis=1)]
-    if len(told):
-        blend.mean_F = torch.from_numpy(told.mean(axis=0))
-        std_F = told.std(axis=0)  # what never changed says nothing, whatever it is one day
-        scale_F = np.where(std_F > 1e-3, 1 / np.maximum(std_F, 1e-3), 0)
-        blend.scale_F = torch.from_numpy(scale_F.astype(np.float32))
-        touches = np.expm1(told[:, LONG]).mean() / 4
-        blend.few = torch.tensor(min(MOST_FEW, float(touches) / 10))
 
 
 def _touches(world: World, end: int) -> Touches:

@@ -1,0 +1,27 @@
+"""What an operator may choose about learning a model. Values only."""
+
+import msgspec
+
+from encoders.tower import TowerSettings
+
+
+class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model is learned."""
+
+    least: int = 500
+    """events below which there is nothing to learn from"""
+    tail: float = 0.35
+    """share of the log, the newest, that the blend learns from"""
+    most: int = 30_000
+    """events that the blend learns from, at most"""
+    refresh: int = 5_000
+    """events after which ease and tower are learned anew while the blend learns"""
+    candidates: int = 160
+    """candidates of an event that the blend learns from, one the right one"""
+    epochs: int = 8
+    rare: float = 3.0
+    """weight of a touch of an item that few touched, against others, for the blend"""
+    learning_rate: float = 3e-3
+    tower: TowerSettings | None = TowerSettings()
+    """the user tower; null: none"""
+    tower_epochs: int = 16
