@@ -116,6 +116,9 @@ class Spaces:
     next: str = ""
     wanted: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        metrics.gauges(space_items_lacking=0)  # shown before anything is rolled out, too
+
     def card(self, record: Record) -> None:
         """A record of rec.models.v1: the fusion that is rolled out is announced by its card."""
         card = card_of(record) if record.key == FUSION.encode() else None
@@ -197,6 +200,7 @@ class Spaces:
     def _forget(self) -> None:
         self.next = ""
         self.index.forget()
+        metrics.gauges(space_items_lacking=0)
 
     def _item(self, name: int, vector: Vector) -> IndexedItem:
         row = self.catalogue.row_of[name]

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from prometheus_client.parser import text_string_to_metric_families
 
 from ranking.resident import ResidentIndex
 from schemas import Item, ItemVectors, ModelCard, Signal, Slate, Slot, Visit, encode
 from tests.support.academy import NAMES, chains
 from tests.support.house import ITEMS, NOW, SPACE, VECTORS, WIDTH, House, named, vector_of
+from workers import metrics
 from workers.member import Worker
 from workers.model_cards import FUSION, in_force
 from workers.ports import Record
@@ -294,3 +296,25 @@ def test_cards_of_other_names_announce_nothing(tmp_path: Path):
     for sent in in_force(replace(card), topic="t"):
         spaces.card(Record("t", 0, 0, 0, sent.key, sent.value))
     assert spaces.wanted == {NEW}
+
+
+def lacking() -> float:
+    """What the worker shows of items that the next space does not have yet."""
+    families = text_string_to_metric_families(metrics.exposition().decode())
+    (found,) = (f for f in families if f.name == "streamrec_space_items_lacking")
+    return found.samples[0].value
+
+
+def test_a_worker_shows_how_many_items_lack_a_vector_and_none_once_that_is_given_up():
+    metrics.set_worker("recommend")
+    house = House()
+    worker = worker_of(house)
+    assert lacking() == 0
+    for name in NAMES:
+        house.item(name)
+    announce(worker, NEW)
+    house.write(VECTORS, NAMES[0], record_of(NAMES[0], (SPACE, NEW)))
+    house.turn(worker, 3)
+    assert lacking() == len(NAMES) - 1
+    announce(worker, SPACE)
+    assert lacking() == 0
