@@ -64,6 +64,7 @@ class Served:
     _replay: Replay = field(init=False)
     _worker: Worker = field(init=False)
     _trends: Trends = field(init=False)
+    _pasts: dict[int, bytes] = field(default_factory=dict)  # the trend worker's store
     _heard: deque[tuple[int, TrendEvent]] = field(default_factory=deque)
     _log: list[Interaction] = field(default_factory=list)
     _tensors: dict[str, Tensor] | None = None
@@ -117,7 +118,8 @@ class Served:
             self._replay.write(ITEMS, item.item_id, encode(item))
             self._replay.write(VECTORS, item.item_id, encode(vectors))
         self._worker = self._replay.worker()
-        self._trends = Trends(0, config=FAST, law=self._replay.law)
+        law = self._replay.law
+        self._trends = Trends(0, config=FAST, law=law, load_user=self._pasts.get)
         for begin in range(0, len(history), 1_000):
             part = history.events[begin : begin + 1_000]
             for event in part:
@@ -187,7 +189,8 @@ class Served:
         for table in self._trends.drain():
             self._replay.write(TRENDS, table.name, encode(table))
         if len(self._log) % 1_000 == 0:
-            self._trends.unsaved(floor=events[-1].offset)
+            users = self._trends.unsaved(floor=events[-1].offset).users
+            self._pasts.update({name: past for name, past in users.items() if past})
             self._trends.saved()
 
     def _turn(self, turns: int) -> None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from encoders.config import EncoderConfig
 from evaluation.baselines.scorer import Scores
 from evaluation.baselines.simple import Chance
 from evaluation.evaluate import Evaluation, evaluate
@@ -17,9 +19,10 @@ from evaluation.protocol import Outcome, Recommender, Split, run
 from evaluation.recorded import Event, Log
 from evaluation.registry import BASELINES, Entry, Setting, ranked
 from evaluation.report import write_report
+from evaluation.served import Served
 from evaluation.summary import summarise
 from schemas import encode
-from tests.support.recorded import chains
+from tests.support.recorded import chains, log_of
 from workers.cli import app
 from workers.terminal import CommandError
 
@@ -137,3 +140,19 @@ def test_a_page_is_whole_with_few_and_with_many(count: int, tmp_path: Path) -> N
         drawn = ElementTree.fromstring("<svg" + start.split("</svg>")[0] + "</svg>")
         assert len(drawn) > 5
     assert ("nan" in page) is False
+
+
+def test_what_a_person_touched_leads_on_whatever_was_saved_between() -> None:
+    """Trends are saved each 1,000 events; who acts next goes on from where he was."""
+    others = [(f"u{n}", "CDEFGHIJ"[n % 8]) for n in range(999)]
+    walked = [*others, ("first", "A"), ("first", "B"), ("second", "A"), ("second", "B")]
+    log = log_of(walked, items="ABCDEFGHIJ")
+    config = EncoderConfig(image="none", audio="none", video="none", sensor="none")
+    served = Served(
+        items=log.items,
+        vector_IW=np.eye(10, 384, dtype=np.float32),
+        config=config,
+        model=False,
+    )
+    outcome = run(served, log, Split(1_001, 2))
+    assert outcome.rank_E[1] == 1
