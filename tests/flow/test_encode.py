@@ -24,6 +24,7 @@ from schemas import (
     encode,
 )
 from tests.support.media_server import media_server
+from tests.support.waiting import wait_for
 from tests.support.workshop import (
     NOW,
     TOPICS,
@@ -626,12 +627,14 @@ def test_slots_survive_compaction_and_a_change_of_owner(shop):
     with shop.worker("two") as two, shop.worker("one") as one:
         for n in range(9):
             upload(shop, "audio", HIGH, item_id=f"i{n}")
-        for _ in range(40):
+
+        def both_settled() -> bool:
             for worker in (one, two):
                 turns = iter(range(3))
                 shop.turn(worker, until=lambda turns=turns: next(turns, None) is None)
-        assert settled(one)
-        assert settled(two)
+            return settled(one) and settled(two)
+
+        wait_for(both_settled, limit_s=60.0)
         assert {*one.shelf.items} | {*two.shelf.items} == {0, 1, 2}
         assert not {*one.shelf.items} & {*two.shelf.items}
     assert all(set(i.slots) == {"text", "image", "audio"} for i in shop.items().values())

@@ -16,7 +16,6 @@ from encoders.fusion_model import FusionModel, FusionNet
 from encoders.fusion_nets import NetSettings, SlotSpec
 from encoders.load import load_encoders
 from schemas import Item, ModelCard, Query
-from tests.support.waiting import wait_for
 from tests.support.workshop import NOW, TOPICS, Workshop, settled, vector
 from workers.config import ModelsConfig
 from workers.health import Health
@@ -25,6 +24,7 @@ from workers.model_cards import CONFIRMED, FUSION, Cards, in_force
 from workers.model_files import keep
 from workers.models import Models
 from workers.rollout import Rollout, follow, load_fusion_file
+from workers.underway import Worker
 
 pytestmark = pytest.mark.models
 MODELS = "rec.models.v1"
@@ -71,8 +71,10 @@ class Plant:
     def put(self, card: ModelCard) -> None:
         self.shop.log.append(in_force(card, topic=MODELS))
 
-    def rollout(self, both_s: float = 1e9) -> Rollout:
-        made = Rollout(
+    def following(self, worker: Worker, both_s: float = 1e9) -> Rollout:
+        """What the worker follows from here on. Each turn waits for the thread that loads
+        what a card names."""
+        rollout = Rollout(
             table=MemoryTable(self.shop.log, topics=[MODELS]),
             models=Models(
                 ModelsConfig(),
@@ -85,8 +87,14 @@ class Plant:
             both_s=both_s,
             topic=MODELS,
         )
-        made.catch_up()
-        return made
+        rollout.catch_up()
+
+        def turned(worker: Worker, now: float) -> None:
+            follow(worker, rollout, now=now)
+            assert rollout.models.settle(), "a fusion's file was not tried"
+
+        worker.rollout = turned
+        return rollout
 
     def current(self) -> ModelCard:
         cards = Cards()
@@ -111,8 +119,7 @@ def test_items_get_both_vectors_then_the_new_alone_and_nothing_is_encoded_again(
 ):
     shop = plant.shop
     with shop.worker() as worker:
-        rollout = plant.rollout()
-        worker.rollout = lambda w, now: follow(w, rollout, now=now)
+        rollout = plant.following(worker)
         shop.turn(worker, until=lambda: settled(worker))
         assert plant.spaces() == {(OLD, "")}
         before, seen = shop.items(), shop.seen("text")
@@ -151,8 +158,7 @@ def test_going_back_before_it_is_confirmed_swaps_the_two_spaces(
 ):
     shop = plant.shop
     with shop.worker() as worker:
-        rollout = plant.rollout()
-        worker.rollout = lambda w, now: follow(w, rollout, now=now)
+        rollout = plant.following(worker)
         plant.put(plant.card(fusion))
         shop.turn(worker, until=lambda: worker.shelf.both and settled(worker))
         back = ModelCard(name=FUSION, version=OLD, uri="config:weighted", sha256="")
@@ -175,8 +181,7 @@ def test_the_new_space_is_confirmed_after_both_were_written_for_long_enough(
 ):
     shop = plant.shop
     with shop.worker() as worker:
-        rollout = plant.rollout(both_s=0.05)
-        worker.rollout = lambda w, now: follow(w, rollout, now=now)
+        rollout = plant.following(worker, both_s=0.05)
         plant.put(plant.card(fusion))
         shop.turn(
             worker,
@@ -196,8 +201,7 @@ def test_a_worker_that_starts_later_begins_in_the_space_that_was_confirmed(
     plant.put(replace(plant.card(fusion), state=CONFIRMED))
     shop = plant.shop
     with shop.worker() as worker:
-        rollout = plant.rollout()
-        worker.rollout = lambda w, now: follow(w, rollout, now=now)
+        rollout = plant.following(worker)
         shop.turn(worker, until=lambda: settled(worker))
         assert plant.spaces() == {(fusion.version, "")}
         rollout.models.close()
@@ -209,9 +213,7 @@ def test_a_fusion_that_is_not_what_its_card_says_changes_nothing(
     shop = plant.shop
     plant.put(replace(plant.card(fusion), version="another"))
     with shop.worker() as worker:
-        rollout = plant.rollout()
-        worker.rollout = lambda w, now: follow(w, rollout, now=now)
+        rollout = plant.following(worker)
         shop.turn(worker, until=lambda: settled(worker))
-        wait_for(rollout.models.settle, limit_s=10.0)
         assert plant.spaces() == {(OLD, "")}
         rollout.models.close()

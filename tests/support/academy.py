@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from threading import Event as Event_
 from typing import Any
 
 from msgspec.structs import replace
@@ -15,6 +13,7 @@ from msgspec.structs import replace
 from schemas import Event, Interaction, ModelCard
 from tests.support import counts
 from tests.support.house import EVENTS, ITEMS, NOW, VECTORS, WIDTH, House
+from tests.support.waiting import Turned
 from workers.config import ModelsConfig, TrainConfig
 from workers.health import Health
 from workers.member import Worker as Recommender
@@ -77,11 +76,10 @@ class Academy:
         self.log.append(outbound)
 
     def turn(self, worker: Worker, *, until: Callable[[], object]) -> None:
-        """Turn the worker's loop until the condition holds, at most 20 s."""
-        turned = Turned(until)
+        """Turn the worker's loop until the condition holds."""
         run(
             worker,
-            should_stop=turned.enough,
+            should_stop=Turned(until).enough,
             now=lambda: next(self.seconds),
             clock=lambda: self.house.now_ms / 1000,
         )
@@ -114,23 +112,6 @@ class Academy:
 
     def current(self) -> ModelCard:
         return self.cards().current["ranker"]
-
-
-@dataclass
-class Turned:
-    """Whether the loop has turned enough; AssertionError where it takes too long."""
-
-    until: Callable[[], object]
-    turns: int = 0
-    deadline_s: float = field(default_factory=lambda: time.monotonic() + 20.0)
-    pause: Event_ = field(default_factory=Event_)
-
-    def enough(self) -> bool:
-        assert time.monotonic() < self.deadline_s, "the worker does not come to an end"
-        self.turns += 1
-        if self.turns > 1:
-            self.pause.wait(0.001)  # what a real poll would wait: threads have their turn
-        return self.turns > 1 and bool(self.until())
 
 
 def chains(count_: int, *, start: int = 0, users: int = 12, step: int = 7) -> list[Event]:

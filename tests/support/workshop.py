@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -25,6 +25,7 @@ from encoders.fusion_load import load_fusion
 from encoders.labels import open_labeller
 from encoders.preparation import PrepareConfig, prepare_version
 from schemas import ItemVectors, Signal, decode, encode
+from tests.support.waiting import Turned
 from workers.config import Config
 from workers.encode import run
 from workers.encode_doors import budgets_of, topics_of
@@ -39,7 +40,6 @@ from workers.underway import Worker
 PARTITIONS = 3
 TOPICS = topics_of(Config())
 NOW = 1_764_000_000_000
-LIMIT_TURNS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +142,12 @@ class Workshop:
             self.turn(worker, until=lambda: settled(worker))
         return worker
 
-    def turn(self, worker: Worker, *, until: Callable[[], bool]) -> int:
-        """Turn a worker's loop until the condition holds; how many turns it took. Time passes
-        by a hundredth of a second a turn."""
-        clock, turns = count(), count()
-
-        def stop() -> bool:
-            turn = next(turns)
-            assert turn < LIMIT_TURNS, "the worker does not come to an end"
-            wait_for_threads(worker)
-            return turn > 0 and until()
-
-        run(worker, should_stop=stop, now=lambda: next(clock) / 500)
-        return next(turns)
+    def turn(self, worker: Worker, *, until: Callable[[], object]) -> None:
+        """Turn a worker's loop until the condition holds. For the worker a hundredth of a
+        second passes a turn."""
+        clock = count()
+        turned = Turned(until, between=lambda: wait_for_threads(worker))
+        run(worker, should_stop=turned.enough, now=lambda: next(clock) / 500)
 
     def items(self) -> dict[str, ItemVectors]:
         """The newest vectors of each item."""
@@ -193,6 +186,8 @@ def wait_for_threads(worker: Worker) -> None:
         wait([worker.encoding.vectors], timeout=0.02)
     elif worker.preparing is not None:
         wait([f for of_job in worker.preparing.outcomes for f in of_job], timeout=0.02)
+    elif slow := [f for of_job in worker.waiting.outcomes for f in of_job]:
+        wait(slow, timeout=0.002, return_when=FIRST_COMPLETED)
 
 
 def without_source(vectors: ItemVectors) -> ItemVectors:
