@@ -60,6 +60,7 @@ class Served:
     model: bool = True
     blend_rate: float = ListConfig().blend_rate
     learning: LearnSettings = field(default_factory=LearnSettings)
+    given: dict[str, Tensor] | None = None  # the model of this history, learned before
     progress: Progress = lambda _what, _share: None
     _replay: Replay = field(init=False)
     _worker: Worker = field(init=False)
@@ -163,19 +164,10 @@ class Served:
 
     def _happened(self, event: Interaction) -> None:
         """An event reaches the log; the trends hear of it later."""
-        offset = len(self._log)
+        told = trend_event(event, offset=len(self._log))
         self._log.append(event)
         self._replay.now_ms = max(self._replay.now_ms, event.at_ms)
         self._replay.send([event])
-        told = TrendEvent(
-            user=hash64(event.user_id),
-            event=hash64(event.event_id),
-            item_id=event.item_id,
-            kind=event.kind,
-            value=event.value,
-            at_ms=event.at_ms,
-            offset=offset,
-        )
         self._heard.append((event.at_ms, told))
 
     def _hear(self, until_ms: int) -> None:
@@ -214,7 +206,7 @@ class Served:
         """What the train worker would publish now, in force before the next list."""
         columns, law = self._columns(), self._replay.law
         if self._tensors is None:
-            self._tensors = learn(
+            self._tensors = self.given or learn(
                 columns,
                 settings=self.learning,
                 trends=FAST,
@@ -267,3 +259,16 @@ class Served:
             fused=fused.astype("<f4").tobytes(),
             encoder=self._replay.encoder,
         )
+
+
+def trend_event(event: Interaction, *, offset: int) -> TrendEvent:
+    """What the trend worker takes from an event."""
+    return TrendEvent(
+        user=hash64(event.user_id),
+        event=hash64(event.event_id),
+        item_id=event.item_id,
+        kind=event.kind,
+        value=event.value,
+        at_ms=event.at_ms,
+        offset=offset,
+    )
