@@ -33,6 +33,7 @@ from tests.support.waiting import wait_for
 from workers import http
 from workers.laptop_kafka import Broker
 
+pytest.importorskip("faust")
 pytestmark = [
     pytest.mark.wire,
     pytest.mark.prom,
@@ -41,6 +42,7 @@ pytestmark = [
 ]
 
 RULES = Path(__file__).parents[2] / "deploy/prometheus/rules.yml"
+ROLES = ("encode", "recommend", "trend", "train")
 LIMIT_S = 120.0
 TEXTS = (
     "rain on neon streets",
@@ -52,13 +54,16 @@ TEXTS = (
 
 @dataclass
 class Watched:
-    """Two workers on one broker, and who watches them."""
+    """A worker of each role on one broker, and who watches them."""
 
     spine: Spine
-    encode: Process
-    recommend: Process
+    workers: dict[str, Process]
     prometheus: Prometheus
     turn: int = 0
+
+    @property
+    def recommend(self) -> Process:
+        return self.workers["recommend"]
 
     def load(self) -> None:
         """One burst of everything that people and producers do, mistakes included."""
@@ -141,11 +146,17 @@ def _sound(n: int) -> bytes:
 @pytest.fixture(scope="module")
 def watched(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
-    allow = {"STREAMREC_MEDIA__ALLOW": folder.as_uri() + "/"}
-    with spine(broker.bootstrap, "watched", folder, **allow) as made:
-        encoding, recommending = made.start("encode"), made.start("recommend")
-        encoding.wait_ready()
-        recommending.wait_ready()
+    settings = {
+        "STREAMREC_MEDIA__ALLOW": folder.as_uri() + "/",
+        "STREAMREC_TRAIN__LEARNER": "tests.support.counts",
+        "STREAMREC_TRAIN__EVERY_S": "1",
+        "STREAMREC_TRAIN__MIN_EVENTS": "50",
+        "STREAMREC_TRAIN__NICE": "0",
+    }
+    with spine(broker.bootstrap, "watched", folder, **settings) as made:
+        workers = {role: made.start(role) for role in ROLES}
+        for worker in workers.values():
+            worker.wait_ready()
         targets = {
             one.role: one.url.removeprefix("http://")
             for one in http.announced(folder / http.FOLDER)
@@ -153,7 +164,7 @@ def watched(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         with running_prometheus(
             folder / "prometheus", targets=targets, rules=RULES
         ) as found:
-            yield Watched(made, encoding, recommending, found)
+            yield Watched(made, workers, found)
 
 
 def asked() -> dict[str, str]:
@@ -232,6 +243,15 @@ HAPPENED = (
     'count(streamrec_lag_messages{job="encode"})',
     'count(streamrec_lag_messages{job="recommend"})',
     'count(streamrec_build_info{job="encode"})',
+    "sum(streamrec_event_to_trend_seconds_count)",
+    "sum(streamrec_trend_tables_total)",
+    "sum(streamrec_trend_rows_total)",
+    'count(streamrec_lag_messages{job="trend"})',
+    "max(streamrec_trends_at_seconds)",
+    "max(streamrec_train_events)",
+    "sum(streamrec_models_published_total)",
+    'sum(streamrec_models_loaded_total{job="recommend",outcome="loaded"})',
+    'max(streamrec_model_at_seconds{job="train"})',
 )
 
 
@@ -274,10 +294,9 @@ def test_what_is_counted_is_what_was_sent(watched: Watched):
     assert refused == watched.turn
 
 
-@pytest.mark.parametrize("role", ["encode", "recommend"])
+@pytest.mark.parametrize("role", ROLES)
 def test_no_id_of_anybody_is_in_the_metrics(watched: Watched, role: str):
-    process = watched.encode if role == "encode" else watched.recommend
-    status, body = process.get("/metrics")
+    status, body = watched.workers[role].get("/metrics")
     assert status == 200
     values = {
         value
@@ -309,11 +328,11 @@ def test_a_worker_that_is_stopped_is_gone_and_one_that_is_killed_is_known_dead(
     watched: Watched,
 ):
     folder = watched.spine.folder / http.FOLDER
-    assert {one.role: one.alive() for one in http.announced(folder)} == {
-        "encode": True, "recommend": True,
-    }  # fmt: skip
-    watched.encode.kill()
-    assert watched.recommend.stop() == 0
+    alive = {one.role: one.alive() for one in http.announced(folder)}
+    assert alive == dict.fromkeys(ROLES, True)
+    watched.workers["encode"].kill()
+    stopped = {role: watched.workers[role].stop() for role in ROLES if role != "encode"}
+    assert set(stopped.values()) == {0}, stopped
     assert {one.role: one.alive() for one in http.announced(folder)} == {"encode": False}
-    down = 'up{job=~"encode|recommend|trend"} == 0'
-    wait_for(lambda: len(watched.prometheus.query(down)) == 2, limit_s=30, what="both down")
+    down = 'up{job=~"encode|recommend|trend|train"} == 0'
+    wait_for(lambda: len(watched.prometheus.query(down)) == 4, limit_s=30, what="all down")
