@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from encoders.law import Law
+from ranking.trend_config import TrendConfig
 from workers import metrics
 from workers.config import ModelsConfig, RecommendConfig, TrainConfig
 from workers.decode import decode_events
@@ -46,6 +48,9 @@ class Worker:
     columns: Columns
     learner: Learner
     config: TrainConfig
+    trends: TrendConfig
+    law: Law
+    recommend: RecommendConfig  # what recommend workers refuse is not learned from
     models: ModelsConfig
     models_topic: str
     health: Health = field(default_factory=lambda: Health(conditions=CONDITIONS))
@@ -89,7 +94,7 @@ def read(worker: Worker, *, now: float) -> None:
     records = worker.events.refresh(limit=5_000, timeout_s=0.0 if found else PATIENCE_S)
     with metrics.stage("decode"):
         accepted, _ = decode_events(
-            records, width=worker.items.width, config=RecommendConfig()
+            records, width=worker.items.width, config=worker.recommend
         )
     if records:
         before = len(worker.columns)
@@ -122,8 +127,10 @@ def learn(worker: Worker, *, now: float) -> None:
     current = current_model(
         worker.cards, config.name, width=worker.items.width, models=worker.models
     )
-    version, learner = card.version if card else "", worker.learner
-    worker.round = Round(learner, columns, newest, current, version, config.seed).start()
+    worker.round = Round(
+        worker.learner, columns, newest, current, card.version if card else "",
+        config.seed, worker.trends, worker.law,
+    ).start()  # fmt: skip
 
 
 def publish(worker: Worker, *, clock: Callable[[], float]) -> None:

@@ -14,7 +14,9 @@ from typing import Protocol
 import structlog
 from torch import Tensor
 
+from encoders.law import Law
 from ranking.learn_log import Judged, LearnLog, gain
+from ranking.trend_config import TrendConfig
 from workers import metrics
 from workers.model_files import Model, path_of
 
@@ -35,14 +37,23 @@ class Learner(Protocol):
         previous: Path | None,
         seed: int,
         progress: Callable[[str, float], None],
+        trends: TrendConfig,
+        law: Law,
     ) -> dict[str, Tensor]:
-        """Tensors of a model; equal for equal log, previous model and seed. `previous`: the
-        file of the model in force, to go on from. `progress` (what, share done) is called
-        now and then, and may raise to end the learning."""
+        """Tensors of a model; equal for equal log, previous model, settings and seed.
+        `previous`: the file of the model in force, to go on from. `progress` (what, share
+        done) is called now and then, and may raise to end the learning. `trends`, `law`:
+        what lists are made with."""
         ...
 
     def judge(
-        self, tensors: Mapping[str, Tensor] | None, log: LearnLog, *, newest: int
+        self,
+        tensors: Mapping[str, Tensor] | None,
+        log: LearnLog,
+        *,
+        newest: int,
+        trends: TrendConfig,
+        law: Law,
     ) -> Judged:
         """How this model (None: no model) does on the newest events of the log, each asked
         before it is known."""
@@ -76,6 +87,8 @@ class Round:
     current: Model | None
     version: str
     seed: int
+    trends: TrendConfig
+    law: Law
     told: str = ""
     _stop: threading.Event = field(default_factory=threading.Event)
     _result: "Future[Outcome]" = field(default_factory=Future)
@@ -115,14 +128,20 @@ class Round:
                 previous=previous if previous and previous.exists() else None,
                 seed=self.seed,
                 progress=self._progress,
+                trends=self.trends,
+                law=self.law,
             )
         self._progress("judge", 0.0)
         with metrics.stage("judge"):
-            candidate = self.learner.judge(tensors, self.log, newest=self.newest)
+            candidate = self._judged(tensors)
             self._progress("judge", 0.5)
-            known = self.current.tensors if self.current else None
-            in_force = self.learner.judge(known, self.log, newest=self.newest)
+            in_force = self._judged(self.current.tensors if self.current else None)
         return Outcome(tensors, self.log.items.encoder, candidate, in_force, self.version)
+
+    def _judged(self, tensors: Mapping[str, Tensor] | None) -> Judged:
+        return self.learner.judge(
+            tensors, self.log, newest=self.newest, trends=self.trends, law=self.law
+        )
 
     def _progress(self, what: str, share: float) -> None:
         if self._stop.is_set():

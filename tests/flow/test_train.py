@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from encoders.law import hash64
+from encoders.law import Law, hash64
+from ranking.trend_config import TrendConfig
 from schemas import Erase, Interaction, Slate, Undo, Visit
 from tests.support import counts
 from tests.support.academy import MODELS, Academy, chains
@@ -141,6 +142,28 @@ def test_a_learner_that_fails_is_counted_and_the_next_round_is_tried(academy: Ac
     academy.house.tell(*chains(10, start=600))
     academy.learned(worker)
     assert academy.current().name == "ranker"
+
+
+def test_what_is_learned_goes_by_the_law_and_the_trends_that_lists_are_made_with(
+    academy: Academy,
+):
+    told = []
+
+    class Listening:
+        @staticmethod
+        def learn(log: Any, *, trends: Any, law: Any, **more: Any) -> Any:
+            told.append((trends, law))
+            return counts.learn(log, **more)
+
+        @staticmethod
+        def judge(tensors: Any, log: Any, *, trends: Any, law: Any, **more: Any) -> Any:
+            told.append((trends, law))
+            return counts.judge(tensors, log, **more)
+
+    academy.trends, academy.law = TrendConfig(rows=7), Law(half_life_ms=(1.0, 2.0, 3.0))
+    academy.house.tell(*chains(600))
+    academy.learned(academy.worker(Listening))
+    assert told == [(academy.trends, academy.law)] * 3
 
 
 def test_a_worker_told_to_stop_ends_its_round(academy: Academy):

@@ -10,11 +10,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from encoders.law import Law
+from ranking.trend_config import TrendConfig
 from schemas import Event, Interaction, ModelCard
 from tests.support import counts
 from tests.support.house import EVENTS, ITEMS, NOW, VECTORS, WIDTH, House
 from tests.support.waiting import Turned
-from workers.config import ModelsConfig, TrainConfig
+from workers.config import ModelsConfig, RecommendConfig, TrainConfig
 from workers.health import Health
 from workers.member import Worker as Recommender
 from workers.memory_log import MemoryLog, MemoryTable
@@ -39,6 +41,8 @@ class Academy:
     folder: Path
     house: House = field(default_factory=House)
     config: TrainConfig = SMALL
+    trends: TrendConfig = field(default_factory=TrendConfig)
+    law: Law = field(default_factory=Law)
     models: ModelsConfig = field(default_factory=lambda: ModelsConfig(retry_s=0.05))
     seconds: Any = field(default_factory=lambda: (0.3 * n for n in count()))
 
@@ -67,6 +71,9 @@ class Academy:
             columns=columns,
             learner=learner,
             config=self.config,
+            trends=self.trends,
+            law=self.law,
+            recommend=RecommendConfig(),
             models=self.models,
             models_topic=MODELS,
             health=Health(conditions=CONDITIONS),

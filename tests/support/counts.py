@@ -27,6 +27,7 @@ def learn(
     previous: Path | None,
     seed: int,
     progress: Callable[[str, float], None],
+    **_: object,
 ) -> dict[str, Tensor]:
     popular: Counter[int] = Counter()
     follows: Counter[tuple[int, int]] = Counter()
@@ -51,7 +52,9 @@ def learn(
     }
 
 
-def judge(tensors: Mapping[str, Tensor] | None, log: LearnLog, *, newest: int) -> Judged:
+def judge(
+    tensors: Mapping[str, Tensor] | None, log: LearnLog, *, newest: int, **_: object
+) -> Judged:
     """Without a model: by what was popular before the newest events."""
     start = len(log) - newest
     known = tensors or learn(
