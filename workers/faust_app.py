@@ -1,13 +1,16 @@
-"""Faust behind one door: a group that reads events, tables with changelogs, and a producer.
+"""Faust behind one door: a group that owns partitions, tables with changelogs, and a producer.
 
 The only file that knows faust. What has to be known of it (docs/adr/0013):
 
-- its tables write to the partition of the event that is current, and `Stream.take` leaves the
-  last one of any partition current: so events are gathered here by their partition, and an event
-  of the partition that is written is made current;
-- it commits once its producer is flushed, but a flush gives up after 0.1 s without progress, and
-  a changelog record that failed is only logged: so each one is awaited, and only then are the
-  events acknowledged;
+- what reaches its streams may have gaps: after each rebalance it seeks to what is committed while
+  records already flow, and then empties its queues. So events are read here, by a consumer that
+  is told where to begin, and faust's own stream of them stays paused;
+- what reaches its tables would have the same gaps if a changelog were read before its start is
+  sought: so all partitions are paused from the moment that they are taken away;
+- its tables write to the partition of the event that is current: a stand-in of the partition
+  that is written is made current;
+- a changelog record that failed is only logged: so each one is awaited before its events are
+  committed;
 - after a rebalance or a start everything is read again from what is committed: so all that is
   held here is dropped when partitions are taken away.
 """
@@ -16,12 +19,12 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ranking.trends import Changes
 from workers.config import Config, topic
+from workers.kafka import KafkaTable
 from workers.ports import FatalError, Outbound, Record, TransientError
 
 LOUD = ("faust", "mode", "aiokafka", "kafka")
@@ -35,8 +38,8 @@ ROCKS = {
 
 
 class TrendApp:
-    """The app, its two tables (items and users) and the events that wait or are not yet
-    acknowledged. All of it belongs to one event loop."""
+    """The app, its two tables (items and users) and the reader of events. All of it belongs to
+    one event loop; only the reader waits in a thread."""
 
     def __init__(self, config: Config, *, partitions: int) -> None:
         """`partitions`: of rec.events; the changelogs have as many. Raises FatalError without
@@ -45,12 +48,13 @@ class TrendApp:
         from faust import streams
 
         kafka, trend = config.kafka, config.trend
-        self._current, self._room = streams._current_event, 2 * trend.batch
-        self._waiting: dict[int, list[Any]] = {}
-        self._open: dict[int, list[Any]] = {}
-        self._last: dict[int, Any] = {}
+        self._config, self._partitions = config, range(partitions)
+        self._current, self._stand_ins = streams._current_event, dict[int, Any]()
+        self._reader: KafkaTable | None = None
+        self._stale: KafkaTable | None = None
+        self._opened, self._next = -1, dict[int, int]()
         self._saved: dict[int, dict[str, bytes]] | None = None
-        self._arrived, self._taken = asyncio.Event(), asyncio.Event()
+        self._writing = asyncio.Lock()
         self.epoch = 0
         for name in LOUD:
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -74,7 +78,8 @@ class TrendApp:
             topic_partitions=partitions,
             topic_replication_factor=kafka.replication,
             topic_disable_leader=True,
-            stream_wait_empty=False,  # what waits is read again; it is not waited for
+            table_standby_replicas=0,
+            stream_wait_empty=False,
             web_enabled=False,
             autodiscover=False,
         )
@@ -86,7 +91,7 @@ class TrendApp:
             self._events, key_type=bytes, value_type=bytes, key_serializer="raw",
             value_serializer="raw", allow_empty=True,
         )  # fmt: skip
-        self._app.agent(source, name="trend")(self._listen)
+        self._app.agent(source, name="trend")(_pass_over)  # so that the group owns them
         self._lost = self._app.on_partitions_revoked.connect(self._on_revoked)
 
     async def start(self) -> None:
@@ -97,9 +102,11 @@ class TrendApp:
     async def stop(self) -> None:
         """Leaves nothing running."""
         await self._app.stop()
+        self._stale, self._reader = self._reader or self._stale, None
+        await self._close_stale()
 
     def ready(self) -> bool:
-        """Whether the tables are recovered and events flow."""
+        """Whether the tables are recovered."""
         return bool(self._app.tables.actives_ready)
 
     def check(self) -> None:
@@ -107,22 +114,21 @@ class TrendApp:
         if self._app.should_stop:
             raise TransientError(f"faust stopped: {self._app.crash_reason!r}")
 
-    async def arrival(self, *, timeout_s: float) -> None:
-        """Returns when a batch waits, or after so long."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._arrived.wait(), timeout_s)
-
-    def take(self) -> dict[int, list[Record]]:
-        """What waits, by partition, in order. It stays unacknowledged until `commit`."""
-        taken, self._waiting = self._waiting, {}
-        self._arrived.clear()
-        self._taken.set()
-        for partition, events in taken.items():
-            self._open.setdefault(partition, []).extend(events)
-            self._last[partition] = events[-1]
-        return {
-            n: [_record(event.message) for event in events] for n, events in taken.items()
-        }
+    async def poll(self, *, limit: int, timeout_s: float) -> list[Record]:
+        """Events of the partitions that we own, from what is committed on, in order and without
+        a gap; waits at most so long for the first. Nothing before the tables are recovered."""
+        await self._close_stale()
+        if self.ready() and self._opened != self.epoch:
+            await self._open()
+        reader, epoch = self._reader, self.epoch
+        if reader is None:
+            await asyncio.sleep(timeout_s)
+            return []
+        records = await asyncio.to_thread(reader.refresh, limit=limit, timeout_s=timeout_s)
+        if epoch != self.epoch:
+            return []
+        self._next |= {record.partition: record.offset + 1 for record in records}
+        return records
 
     def items(self, partition: int) -> dict[str, bytes]:
         """All values of items of a partition, by item id."""
@@ -142,26 +148,24 @@ class TrendApp:
     async def save(self, partition: int, changes: Changes) -> None:
         """Write values to their tables; returns when the changelog has them. Raises
         TransientError if it may not have."""
-        self._stand_in(partition)
-        sent = [
-            _put(self._items, partition, f"{partition}/{name}".encode(), value)
-            for name, value in changes.items.items()
-        ]
-        sent += [
-            _put(self._users, partition, _user_key(partition, name), value)
-            for name, value in changes.users.items()
-        ]
-        await _acknowledged(sent, "the changelog")
+        async with self._writing:
+            self._stand_in(partition)
+            sent = [
+                _put(self._items, partition, f"{partition}/{name}".encode(), value)
+                for name, value in changes.items.items()
+            ]
+            sent += [
+                _put(self._users, partition, _user_key(partition, name), value)
+                for name, value in changes.users.items()
+            ]
+            await _acknowledged(sent, "the changelog")
 
-    async def commit(self, partition: int) -> int | None:
-        """Acknowledge all that was taken of a partition and commit it: the offset that a
-        replay begins at or after from now on, or None if the group has not taken it."""
-        done = self._open.pop(partition, [])
-        for event in done:
-            event.ack()
-        if not done or not await self._app.consumer.commit():
-            return None
-        return int(done[-1].message.offset) + 1
+    async def commit(self, partition: int, offset: int) -> bool:
+        """Commit all before an offset of a partition; whether the group has taken it. A replay
+        begins there or later from then on."""
+        epoch = self.epoch
+        taken = await self._app.consumer._commit({self._tp(partition): offset})
+        return bool(taken) and epoch == self.epoch
 
     async def publish(self, records: Iterable[Outbound]) -> None:
         """Returns when all are acknowledged by all replicas."""
@@ -173,32 +177,66 @@ class TrendApp:
         await _acknowledged(sent, "the trends topic")
 
     def lag(self) -> dict[int, int]:
-        """Records between what was last taken and the end, by partition, as far as known."""
-        from faust.types import TP
-
-        ends = {n: self._app.consumer.highwater(TP(self._events, n)) for n in self._last}
+        """Records between what was last read and the end, by partition, as far as known."""
+        ends = self._reader.ends() if self._reader else {}
         return {
-            n: max(0, end - self._last[n].message.offset - 1)
-            for n, end in ends.items()
-            if end
+            partition: max(0, end - self._next[partition])
+            for (_, partition), end in ends.items()
+            if partition in self._next
         }
 
-    async def _listen(self, stream: Any) -> None:
-        async for event in stream.noack().events():
-            while sum(map(len, self._waiting.values())) >= self._room:
-                self._taken.clear()
-                self._arrived.set()
-                await self._taken.wait()
-            partition = event.message.partition
-            self._waiting.setdefault(partition, []).append(event)
-            if len(self._waiting[partition]) * 2 >= self._room:
-                self._arrived.set()
+    async def _open(self) -> None:
+        """Begin to read what we own. Faust has let its own stream of it flow by now."""
+        epoch, consumer = self.epoch, self._app.consumer
+        ours = {at for at in consumer.assignment() if at.topic == self._events}
+        consumer.pause_partitions(ours)
+        committed = await self._committed() if ours else {}
+        starts = {at.partition: committed.get(at) or 0 for at in ours}
+        reader = None
+        if starts:
+            reader = await asyncio.to_thread(
+                KafkaTable, self._config.kafka, topics=[self._events], only=set(starts),
+                starts={(self._events, number): at for number, at in starts.items()},
+            )  # fmt: skip
+        if epoch == self.epoch:
+            self._reader, self._next, self._opened = reader, starts, epoch
+        else:
+            self._stale = reader
+            await self._close_stale()
+
+    async def _committed(self) -> Mapping[Any, int | None]:
+        from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # has no types
+
+        try:
+            found: Mapping[Any, int | None] = await self._app.consumer.seek_to_committed()
+        except KafkaError as error:
+            raise TransientError(f"no committed offsets: {error!r}") from error
+        return found
+
+    async def _close_stale(self) -> None:
+        """Only from where nobody waits for it."""
+        stale, self._stale = self._stale, None
+        if stale is not None:
+            await asyncio.to_thread(stale.close)
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
+        """Who comes after us must find what we are writing. Paused partitions stay so when they
+        are assigned again, until faust has sought where to read them from."""
         self.epoch += 1
-        self._waiting, self._open, self._last = {}, {}, {}
-        self._saved = None
-        self._taken.set()
+        self._stale, self._reader = self._reader or self._stale, None
+        self._next, self._saved = {}, None
+        changelogs = [
+            t.changelog_topic.get_topic_name() for t in (self._items, self._users)
+        ]
+        self._app.consumer.pause_partitions(
+            {
+                self._tp(number, name)
+                for number in self._partitions
+                for name in (self._events, *changelogs)
+            }
+        )
+        async with self._writing:
+            pass
 
     def _table(self, name: str, partitions: int, config: Config) -> Any:
         return self._app.Table(
@@ -207,9 +245,27 @@ class TrendApp:
             extra_topic_configs={"max.message.bytes": str(MAX_REQUEST)},
         )  # fmt: skip
 
+    def _tp(self, partition: int, name: str | None = None) -> Any:
+        from faust.types import TP
+
+        return TP(name or self._events, partition)
+
     def _stand_in(self, partition: int) -> None:
         """Make an event of this partition the current one."""
-        self._current.set(weakref.ref(self._last[partition]))
+        event = self._stand_ins.setdefault(partition, _Event(self._tp(partition)))
+        self._current.set(weakref.ref(event))
+
+
+class _Event:
+    """All that a table asks of the event that is current: the partition of its message."""
+
+    def __init__(self, message: Any) -> None:
+        self.message = message
+
+
+async def _pass_over(stream: Any) -> None:
+    async for _ in stream.noack():  # faust would commit what it acknowledges
+        pass
 
 
 TABLES = ("items", "users")
@@ -248,18 +304,6 @@ async def _acknowledged(sent: Sequence[Any], what: str) -> None:
 
 def _user_key(partition: int, name: int) -> bytes:
     return f"{partition}/{name:016x}".encode()
-
-
-def _record(message: Any) -> Record:
-    return Record(
-        topic=message.topic,
-        partition=message.partition,
-        offset=message.offset,
-        timestamp_ms=int(message.timestamp * 1000),
-        key=message.key,
-        value=message.value,
-        headers=tuple((message.headers or {}).items()),
-    )
 
 
 def _faust() -> Any:

@@ -786,6 +786,16 @@ class KafkaTable:
         """As Table promises; offsets that hold no record are counted until they are passed."""
         return sum(end - self._next[at] for at, end in self._end.items())
 
+    def ends(self) -> dict[Partition, int]:
+        """The end of each partition as last heard; asks nobody."""
+        found = {
+            (at.topic, at.partition): self._consumer.get_watermark_offsets(at, cached=True)[
+                1
+            ]
+            for at in self._consumer.assignment()
+        }
+        return {at: end for at, end in found.items() if end >= 0}
+
     def close(self) -> None:
         self._consumer.close()
 

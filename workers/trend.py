@@ -8,7 +8,7 @@ acknowledged only when all values that they changed are in the changelog.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -20,7 +20,7 @@ from workers import metrics
 from workers.config import Config, topic
 from workers.faust_app import TrendApp
 from workers.health import Health
-from workers.ports import Outbound, TransientError
+from workers.ports import Outbound, Record, TransientError
 from workers.trend_events import decoded
 
 log = structlog.get_logger(__name__)
@@ -39,6 +39,8 @@ class Worker:
     epoch: int = 0
     states: dict[int, Trends] = field(default_factory=dict)
     floors: dict[int, int] = field(default_factory=dict)
+    folded: dict[int, int] = field(default_factory=dict)
+    """the offset after the last event that each state has"""
     appended_ms: list[int] = field(default_factory=list)
     published_s: float = 0.0
     saved_s: float = 0.0
@@ -57,9 +59,11 @@ async def run(
     try:
         while not should_stop():
             waited_s = now()
-            await app.arrival(timeout_s=min(0.1, trend.publish_every_s))
+            records = await app.poll(
+                limit=trend.batch, timeout_s=min(0.1, trend.publish_every_s)
+            )
             check(worker, away_s=now() - waited_s, now=now())
-            fold(worker)
+            fold(worker, records)
             await publish(worker, now=now(), every_s=trend.publish_every_s)
             await save(worker, now=now(), every_s=trend.save_every_s)
         await publish(worker, now=now(), every_s=0.0)
@@ -83,19 +87,24 @@ def check(worker: Worker, *, away_s: float, now: float) -> None:
         metrics.lag(name, partition, behind, 0.0)
 
 
-def fold(worker: Worker) -> None:
-    """What waits, into the states of its partitions."""
+def fold(worker: Worker, records: Sequence[Record]) -> None:
+    """Records into the states of their partitions."""
     if worker.epoch != worker.app.epoch:  # all is read again from what is committed
         worker.epoch = worker.app.epoch
-        worker.states, worker.floors, worker.appended_ms = {}, {}, []
+        worker.states, worker.floors, worker.folded = {}, {}, {}
+        worker.appended_ms = []
         metrics.rebalance()
-    for partition, records in worker.app.take().items():
-        metrics.batch(len(records))
+    by_partition = dict[int, list[Record]]()
+    for record in records:
+        by_partition.setdefault(record.partition, []).append(record)
+    for partition, part in by_partition.items():
+        metrics.batch(len(part))
         with metrics.stage("decode"):
-            events = decoded(records, worker.config, worker.law)
+            events = decoded(part, worker.config, worker.law)
         with metrics.stage("fold"):
             _state(worker, partition).apply(events)
-        worker.appended_ms += [record.timestamp_ms for record in records]
+        worker.folded[partition] = part[-1].offset + 1
+    worker.appended_ms += [record.timestamp_ms for record in records]
 
 
 async def publish(worker: Worker, *, now: float, every_s: float) -> None:
@@ -116,22 +125,24 @@ async def publish(worker: Worker, *, now: float, every_s: float) -> None:
 
 async def save(worker: Worker, *, now: float, every_s: float) -> None:
     """The values that changed, once they are due; then the events that changed them are
-    acknowledged. If partitions went away meanwhile, nothing is: all is dropped."""
+    committed. If partitions went away meanwhile, nothing is: all is dropped."""
     if now - worker.saved_s < every_s:
         return
     worker.saved_s = now
     for partition, state in list(worker.states.items()):
         if worker.epoch != worker.app.epoch:
             return
-        floor = worker.floors.get(partition, 0)
+        floor, folded = worker.floors.get(partition, 0), worker.folded[partition]
         with metrics.stage("save"):
             if state.dirty():
                 await worker.app.save(partition, state.unsaved(floor=floor))
-        if worker.epoch == worker.app.epoch:
-            state.saved()
+        if worker.epoch != worker.app.epoch:
+            return
+        state.saved()
+        if folded > floor:
             with metrics.stage("commit"):
-                committed = await worker.app.commit(partition)
-            worker.floors[partition] = floor if committed is None else committed
+                if await worker.app.commit(partition, folded):
+                    worker.floors[partition] = folded
 
 
 def _state(worker: Worker, partition: int) -> Trends:
