@@ -4,8 +4,9 @@ Each carries the offset of the last event applied to it, so that a replay, which
 values ahead of others, passes over what each has had: applied at least once, counted once.
 """
 
-from collections.abc import Iterator, Sequence
-from math import exp2, log2
+from collections.abc import Sequence
+from math import exp2
+from operator import mul
 from typing import NamedTuple
 
 import msgspec
@@ -69,13 +70,17 @@ class ItemTrend(Struct, array_like=True):
 
     `popular`: counts decayed to `at_ms`, one a half-life. `windows`: for each width the index of
     its newest window, the count in it and in the window before. `before`: by the item that came
-    before, [time in ms, a weight for each variant, decayed to that time].
+    before, [`base_ms`, a weight for each variant]; a weight is what it was at its event's time,
+    grown to that time from the base by its half-life (forward decay), so that weights of any
+    times are added as they are. `newest_ms`: the newest time of any event that it had.
     """
 
     popular: list[float]
     windows: list[list[int]]
     offset: int = -1
     at_ms: int = 0
+    newest_ms: int = 0
+    base_ms: int = 0
     before: dict[str, list[float]] = {}
 
     def count(self, at_ms: int, amount: int, config: TrendConfig) -> None:
@@ -91,37 +96,48 @@ class ItemTrend(Struct, array_like=True):
         for window, width_s in zip(self.windows, config.windows_s, strict=True):
             _count_in(window, at_ms // (1000 * width_s), amount)
 
-    def follow(
-        self, item_id: str, at_ms: int, weights: Sequence[float], half_ms: Sequence[float]
-    ) -> list[float]:
-        """This item came after another, at this time, by so much in each variant; the row,
+    def rebase(self, at_ms: int, half_ms: Sequence[float]) -> list[float]:
+        """What a weight of 1 at this time is from the base, for each half-life. The base moves
+        on before that is too much for a float."""
+        base = _base(at_ms, half_ms)
+        if base > self.base_ms:
+            shrink = [exp2((self.base_ms - base) / half) for half in half_ms]
+            for cell in self.before.values():
+                cell[:] = [base, *(w * s for w, s in zip(cell[1:], shrink, strict=True))]
+            self.base_ms = base
+        return [exp2((at_ms - self.base_ms) / half) for half in half_ms]
+
+    def follow(self, item_id: str, weights: Sequence[float]) -> list[float]:
+        """This item came after another, by so much in each variant (from the base); the row,
         which stays the same list for as long as it is kept."""
         cell = self.before.get(item_id)
         if cell is None:
-            cell = self.before[item_id] = [float(at_ms), *weights]
-            return cell
-        ahead_ms = at_ms - cell[0]
-        if ahead_ms > 0:
-            cell[0] += ahead_ms
-            for n, weight in enumerate(weights):
-                cell[n + 1] = cell[n + 1] * exp2(-ahead_ms / half_ms[n]) + weight
+            cell = self.before[item_id] = [float(self.base_ms), *weights]
         else:
-            for n, weight in enumerate(weights):
-                cell[n + 1] += weight * exp2(ahead_ms / half_ms[n])
+            for n, weight in enumerate(weights, 1):
+                cell[n] += weight
         return cell
 
-    def prune(self, keep: int, half_ms: float) -> list[str]:
-        """Leave the heaviest, seen from one time, once there are a quarter more than `keep`;
-        who had to go. `half_ms`: the half-life that this is judged by."""
+    def prune(self, keep: int, half_ms: Sequence[float]) -> list[str]:
+        """Leave the heaviest as of the newest time, once there are a quarter more than `keep`;
+        who had to go."""
         if len(self.before) <= keep + keep // 4:
             return []
+        now = [exp2((self.base_ms - self.newest_ms) / half) for half in half_ms]
         heaviest = sorted(
             self.before.items(),
-            key=lambda row: log2(max(sum(row[1][1:]), 1e-300)) + row[1][0] / half_ms,
+            key=lambda row: sum(map(mul, row[1][1:], now)),
             reverse=True,
         )
         self.before = dict(heaviest[:keep])
         return [name for name, _ in heaviest[keep:]]
+
+
+def _base(at_ms: int, half_ms: Sequence[float]) -> int:
+    """A time at or before this one, by at most 256 of the shortest half-life; the same for
+    many items."""
+    step = int(256 * min(half_ms, default=1.0)) or 1
+    return at_ms // step * step
 
 
 def _count_in(window: list[int], index: int, amount: int) -> None:
@@ -149,49 +165,71 @@ class Lags:
         self.depth = max(map(len, pairs), default=0)
         self.first = max((v.first for v in variants), default=0)
         self._firsts = [v.first for v in variants]
-        self._gaps_ms = [v.max_gap_ms for v in variants]
-        self._halves_ms = [v.gap_half_life_ms for v in variants]
+        self._zeros = [0.0] * len(variants)
         self._weights = [
             [weights[lag] if lag < len(weights) else 0.0 for weights in pairs]
             for lag in range(self.depth)
         ]
+        groups = dict[tuple[int, float], list[int]]()
+        for n, v in enumerate(variants):
+            if not v.first:
+                groups.setdefault((v.max_gap_ms, v.gap_half_life_ms), []).append(n)
+        self._gaps = [(most, half, members) for (most, half), members in groups.items()]
 
     def predecessors(
-        self, past: Sequence[Seen], at: TrendEvent
-    ) -> Iterator[tuple[str, list[float]]]:
+        self, past: Sequence[Seen], at: TrendEvent, scale: Sequence[float]
+    ) -> list[tuple[str, list[float]]]:
         """The items that this event's item follows, nearest first, with a weight for each
-        variant. The lag counts different items; each counts once, at its nearest. A further
-        event on the item that the user is at already follows nothing again."""
-        visited = [seen for seen in past if seen.visited]
-        if visited and visited[-1].item_id == at.item_id:
-            return
+        variant, times its scale. The lag counts different items; each counts once, at its
+        nearest. A further event on the item that the user is at already follows nothing again."""
+        out = list[tuple[str, list[float]]]()
         named = {at.item_id}
-        for seen in reversed(visited):
-            if seen.item_id in named:
+        for seen in reversed(past):
+            if not seen.visited:
+                continue
+            name = seen.item_id
+            if name in named:
+                if name == at.item_id and len(named) == 1:
+                    break
                 continue
             lag = len(named) - 1
             if lag >= self.depth:
-                return
-            named.add(seen.item_id)
-            gap_ms = abs(at.at_ms - seen.at_ms)
-            near = zip(self._weights[lag], self._gaps_ms, self._halves_ms, strict=True)
-            weights = [
-                0.0 if gap_ms > most else weight * exp2(-gap_ms / half) if half else weight
-                for weight, most, half in near
-            ]
-            if any(weights):
-                yield seen.item_id, weights
+                break
+            named.add(name)
+            weights = self._near(abs(at.at_ms - seen.at_ms), self._weights[lag], scale)
+            if weights is not None:
+                out.append((name, weights))
+        return out
+
+    def _near(
+        self, gap_ms: int, weights: Sequence[float], scale: Sequence[float]
+    ) -> list[float] | None:
+        """Weights of a pair so far apart in time; None if it is none."""
+        out = None
+        for most_ms, half_ms, members in self._gaps:
+            if gap_ms <= most_ms:
+                out = out or self._zeros.copy()
+                near = exp2(-gap_ms / half_ms) if half_ms else 1.0
+                for n in members:
+                    out[n] = weights[n] * near * scale[n]
+        return out
 
     def entry(
-        self, past: Sequence[Seen], at: TrendEvent
-    ) -> Iterator[tuple[str, list[float]]]:
+        self, past: Sequence[Seen], at: TrendEvent, scale: Sequence[float]
+    ) -> list[tuple[str, list[float]]]:
         """The number of this touch among the person's first different items, as what it
         follows: a name that no item has."""
+        if not self.first:
+            return []
         visited = {seen.item_id for seen in past if seen.visited}
         number = len(visited)
-        if number < self.first and at.item_id not in visited:
-            weights = [1.0 if number < first else 0.0 for first in self._firsts]
-            yield f"{ENTRY}{number}", weights
+        if number >= self.first or at.item_id in visited:
+            return []
+        weights = [
+            by if number < first else 0.0
+            for first, by in zip(self._firsts, scale, strict=True)
+        ]
+        return [(f"{ENTRY}{number}", weights)]
 
 
 ENTRY = "\x01"  # no item's id has it

@@ -6,19 +6,21 @@ second, whole tables wait for their turn, and the rows that changed go out alone
 records. A table is written whole before the ring comes round to its first row (docs/trends.md).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest
 from math import exp2
 from operator import itemgetter
 
 from encoders.law import item_hash
-from ranking.trend_config import TrendConfig
+from ranking.trend_config import TrendConfig, Variant
 from ranking.trend_state import ENTRY, ItemTrend
 from schemas import TrendTable
 
 MAX_BYTES = 384 * 1024
 """Of one record; the topic and the client take at least 1 MiB."""
 MAX_NAME = 256
+PART = 400
+"""Changed rows of a table that are sized at once."""
 RECORD = 50
 """What a record costs besides its rows, in rows, to write and to read."""
 LEAST = 1e-9
@@ -41,13 +43,16 @@ class TrendTables:
         self._changed: dict[Key, set[str]] = {}
         self._slot = 0
         self._newest_ms = 0
+        variants = list(enumerate(config.variants))
+        self._entries = [(n, v) for n, v in variants if v.first]
+        self._pairs = [(n, v) for n, v in variants if not v.first]
+        self._decays = [Decay(v.half_life_ms, 0) for v in config.variants]
         for name, item in items.items():
             if item.at_ms:  # it was counted at some time
                 self.touch(name)
-            self.seen(item.at_ms)
+            self.seen(item.newest_ms)
             for before, cell in item.before.items():
                 self.follow(before, name, cell)
-                self.seen(int(cell[0]))
         self._changed.clear()
 
     def seen(self, at_ms: int) -> None:
@@ -66,7 +71,11 @@ class TrendTables:
         if rows is None:
             rows = self._followers[before] = {}
         rows[item_id] = row
-        self._mark(before, item_id)
+        changed = self._changed.get(before)  # as _mark does: the busiest line of all
+        if changed is None:
+            self._mark(before, item_id)
+        else:
+            changed.add(item_id)
 
     def forget(self, before: str, item_id: str) -> None:
         """That an item came after another is no longer known."""
@@ -126,9 +135,7 @@ class TrendTables:
 
     def _follows(self, before: str) -> Iterator[TrendTable]:
         cells = self._followers.get(before, {})
-        for n, variant in enumerate(self._config.variants):
-            if bool(variant.first) != before.startswith(ENTRY):
-                continue
+        for n, variant in self._variants(before):
             name = f"follows/{variant.name}/{self._partition}/{before.lstrip(ENTRY)}"
             rows = self._weights(n, cells, cells)
             if len(rows) > self._config.rows:
@@ -141,27 +148,35 @@ class TrendTables:
         rows: Rows = []
         size = 0
         for key, changed in self._changed.items():
-            for row in self._changed_rows(key, changed):
-                rows.append(row)
-                size += len(row[0]) + 12
+            names = list(changed)
+            for at in range(0, len(names), PART):
+                part = self._changed_rows(key, names[at : at + PART])
+                rows += part
+                size += sum([len(row[0]) for row in part]) + 12 * len(part)
                 if size > MAX_BYTES // 2:
                     yield self._ring(rows)
                     rows, size = [], 0
         if rows:
             yield self._ring(rows)
 
-    def _changed_rows(self, key: Key, changed: set[str]) -> Iterator[tuple[str, float]]:
+    def _changed_rows(self, key: Key, changed: Sequence[str]) -> Rows:
+        rows: Rows = []
         if isinstance(key, int):
             for n, half_s in enumerate(self._config.half_lives_s):
-                table = f"popular/{half_s}/{self._partition}"
-                for name in changed:
-                    yield f"{table}\n{name}", self._popular(name, n)
-            return
+                table = f"popular/{half_s}/{self._partition}\n"
+                rows += [(table + name, self._popular(name, n)) for name in changed]
+            return rows
         cells = self._followers[key]
-        for n, variant in enumerate(self._config.variants):
-            table = f"follows/{variant.name}/{self._partition}/{key.lstrip(ENTRY)}"
-            for name, weight in self._weights(n, changed, cells):
-                yield f"{table}\n{name}", weight
+        for n, variant in self._variants(key):
+            table = f"follows/{variant.name}/{self._partition}/{key.lstrip(ENTRY)}\n"
+            rows += [
+                (table + name, weight) for name, weight in self._weights(n, changed, cells)
+            ]
+        return rows
+
+    def _variants(self, key: str) -> list[tuple[int, Variant]]:
+        """Those that have tables of this key: a touch's number or an item."""
+        return self._entries if key.startswith(ENTRY) else self._pairs
 
     def _ring(self, rows: Rows) -> TrendTable:
         name = f"rows/{self._partition}/{self._slot % self._config.slots}"
@@ -186,14 +201,27 @@ class TrendTables:
         self, n: int, names: Iterable[str], cells: Mapping[str, list[float]]
     ) -> Rows:
         """Rows of the n-th variant, decayed to the newest time; those that are not next to 0."""
-        newest_ms, half_ms = self._newest_ms, self._config.variants[n].half_life_ms
+        decay = self._decays[n]
+        if decay.at_ms != self._newest_ms:
+            decay = self._decays[n] = Decay(decay.half_ms, self._newest_ms)
         n += 1
         return [
             (name, weight)
             for name in names
-            if (cell := cells[name])[n]
-            and (weight := cell[n] * exp2((cell[0] - newest_ms) / half_ms)) > LEAST
+            if (weight := (cell := cells[name])[n] * decay[cell[0]]) > LEAST
         ]
+
+
+class Decay(dict[float, float]):
+    """What a weight is worth at a time, by the base that it is kept from: a few for all rows."""
+
+    def __init__(self, half_ms: float, at_ms: int) -> None:
+        super().__init__()
+        self.half_ms, self.at_ms = half_ms, at_ms
+
+    def __missing__(self, base_ms: float) -> float:
+        value = self[base_ms] = exp2((base_ms - self.at_ms) / self.half_ms)
+        return value
 
 
 def _counted(window: list[int], index: int) -> int | None:

@@ -7,7 +7,6 @@ another. No Kafka, no clock: time is the events' own, so that a replay gives wha
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from encoders.law import CODES, IMPRESSION, Law
 from ranking.trend_config import TrendConfig
@@ -79,7 +78,7 @@ class Trends:
                 user.erased += [event.offset] if new else []
             elif event.kind == "undo":
                 self._undo(event, past)
-            elif not any(seen.event == event.event for seen in past):
+            elif event.event not in [seen.event for seen in past]:
                 self._interact(event, user if new else None, past)
 
     def drain(self) -> list[TrendTable]:
@@ -122,8 +121,9 @@ class Trends:
             user = self._users[name] = user_from(data) if data else UserPast()
         return user
 
-    def _item(self, event: TrendEvent, item_id: str) -> ItemTrend | None:
-        """The item, if it has not had this event; it is saved again anyway."""
+    def _item(self, event: TrendEvent, item_id: str, at_ms: int) -> ItemTrend | None:
+        """The item, if it has not had this event, which is of this time; it is saved again
+        anyway. Only what an item keeps moves the time of the tables: a restart has it back."""
         item = self._items.get(item_id)
         if item is None:
             item = self._items[item_id] = new_item(self._config)
@@ -131,6 +131,8 @@ class Trends:
         if event.offset <= item.offset:
             return None
         item.offset = event.offset
+        item.newest_ms = max(item.newest_ms, at_ms)
+        self._tables.seen(at_ms)
         return item
 
     def _interact(
@@ -146,25 +148,22 @@ class Trends:
             seen = Seen(
                 event.item_id, event.at_ms, event.offset, event.event, visited, counted
             )
-            user.events = [*user.events, seen]
-        item = self._item(event, event.item_id)
+            user.events.append(seen)
+        item = self._item(event, event.item_id, event.at_ms)
         if item is None:
             return
         if counted:
             item.count(event.at_ms, 1, self._config)
-            self._tables.seen(event.at_ms)
             self._tables.touch(event.item_id)
         if visited:
             self._follow(event, item, past)
 
     def _follow(self, event: TrendEvent, item: ItemTrend, past: Sequence[Seen]) -> None:
-        self._tables.seen(event.at_ms)
-        lags = self._lags
-        pairs = chain(lags.predecessors(past, event), lags.entry(past, event))
-        for name, weights in pairs:
-            row = item.follow(name, event.at_ms, weights, self._half_ms)
-            self._tables.follow(name, event.item_id, row)
-        for name in item.prune(self._config.keep_rows, max(self._half_ms, default=1.0)):
+        scale = item.rebase(event.at_ms, self._half_ms)
+        pairs = self._lags.predecessors(past, event, scale)
+        for name, weights in pairs + self._lags.entry(past, event, scale):
+            self._tables.follow(name, event.item_id, item.follow(name, weights))
+        for name in item.prune(self._config.keep_rows, self._half_ms):
             self._tables.forget(name, event.item_id)
 
     def _undo(self, event: TrendEvent, past: Sequence[Seen]) -> None:
@@ -179,10 +178,9 @@ class Trends:
             item_id, at_ms, counted = event.item_id, event.at_ms, (event.value or 0.0) > 0
         else:
             return
-        item = self._item(event, item_id) if counted else None
+        item = self._item(event, item_id, at_ms) if counted else None
         if item is not None:
             item.count(at_ms, -1, self._config)
-            self._tables.seen(at_ms)
             self._tables.touch(item_id)
 
     def _counts(self, kind: str, value: float | None) -> bool:
