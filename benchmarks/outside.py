@@ -85,13 +85,13 @@ def measured(
     served.given = load_file(kept) if kept.exists() else None
 
     def progress(done: int) -> None:
+        if not models:
+            keep.mkdir(parents=True, exist_ok=True)
+            save_file(served.tensors, kept)
         if served.tensors is not next(reversed(models.values()), None):
             models[done if models else 0] = served.tensors
 
-    inside = run(served, log, split, k=K, progress=progress)
-    keep.mkdir(parents=True, exist_ok=True)
-    save_file(dict(models[0]), kept)
-    return inside, models
+    return run(served, log, split, k=K, progress=progress), models
 
 
 @dataclass
