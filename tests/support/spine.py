@@ -24,11 +24,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from encoders.config import EncoderConfig
 from encoders.fusion import fusion_version
 from schemas import Event, Item, ItemVectors, Slate, Slot, encode
+from tests.support.rec import ROOT, run_rec
 from tests.support.waiting import wait_for
 from workers.config import Config, load_config, topic
 from workers.topics import create_topics
 
-ROOT = Path(__file__).parents[2]
 WIDTH = 32
 SPACE = fusion_version(EncoderConfig(width=WIDTH))
 START_S = 90.0
@@ -143,6 +143,12 @@ class Spine:
             )
         self.children.append(Process(role, name, self.folder, child))
         return self.children[-1]
+
+    def rec(self, *words: str) -> str:
+        """What a command of ours says; AssertionError where it fails."""
+        done = run_rec(*words, cwd=self.folder, env=self.env("cli"), limit_s=120.0)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def send(self, *events: Event, wire: str = "msgpack") -> None:
         for event in events:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import subprocess
@@ -12,26 +11,16 @@ from pathlib import Path
 import pytest
 import typer
 
+from tests.support.rec import ROOT, Done, run_rec
 from workers.cli import app
 from workers.terminal import EXIT_CODES, Exit
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCS = (ROOT / "docs" / "cli.md").read_text()
 
 
-def rec(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+def rec(*words: str, cwd: Path = ROOT, **env: str) -> Done:
     """Runs `rec` with these words, and with no settings but these."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("STREAMREC_")}
-    return subprocess.run(
-        [sys.executable, "-m", "workers.cli", *words],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        cwd=cwd,
-        env={**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "100", **env},
-        timeout=60,
-        check=False,
-    )
+    return run_rec(*words, cwd=cwd, env=env, limit_s=60.0)
 
 
 def commands(tree: object = None, path: str = "rec") -> list[tuple[str, list[str]]]:

@@ -15,6 +15,7 @@ from encoders.known import KNOWN
 from encoders.load import load_encoders
 from encoders.load_text import load_text
 from tests.support.embedding_server import embedding_server
+from tests.support.rec import RecHere
 from tests.unit.test_cli import rec
 from workers.embeddings import open_endpoint
 from workers.encoders_report import MODALITIES, UNITS, asked, parameters_of, rate_of
@@ -34,6 +35,13 @@ ITEMS = [
 
 
 @pytest.fixture
+def rec_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> RecHere:
+    return RecHere(monkeypatch, capsys)
+
+
+@pytest.fixture
 def items(tmp_path: Path) -> Path:
     file = tmp_path / "items.jsonl"
     others = [
@@ -46,7 +54,7 @@ def items(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("method", ["tf-idf", "word2vec"])
-def test_what_is_fitted_is_one_file_and_its_spec_is_said(items, tmp_path, method):
+def test_what_is_fitted_is_one_file_and_its_spec_is_said(items, tmp_path, rec_here, method):
     done = rec(
         "encoders", "fit", method, "--items", str(items), "--out", str(tmp_path / "w")
     )
@@ -63,7 +71,7 @@ def test_what_is_fitted_is_one_file_and_its_spec_is_said(items, tmp_path, method
     assert float(fox @ game) < 0.9
     assert other.shape == fox.shape
     assert "b" not in encoder.place_of  # markup is no word: cleaned as the worker does
-    again = rec(
+    again = rec_here(
         "encoders", "fit", method, "--items", str(items), "--out", str(tmp_path / "v"), "--json"
     )  # fmt: skip
     said = json.loads(again.stdout)
@@ -82,10 +90,10 @@ def test_what_is_fitted_is_one_file_and_its_spec_is_said(items, tmp_path, method
     ],
     ids=["method", "width", "epochs", "empty", "no JSON", "no item"],
 )
-def test_what_cannot_be_fitted_says_why(tmp_path, words, line, said):
+def test_what_cannot_be_fitted_says_why(tmp_path, rec_here, words, line, said):
     file = tmp_path / "items.jsonl"
     file.write_text(line + "\n")
-    done = rec(
+    done = rec_here(
         "encoders", "fit", *words, "--items", str(file), "--out", str(tmp_path / "w")
     )
     assert done.returncode == Exit.USAGE

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +11,12 @@ import pytest
 
 from schemas import Reason, Slate, SlateItem, encode
 from tests.support.kafka import Sent, consume_all, create_topics, produce
+from tests.support.rec import Done, run_rec
 from workers.laptop_kafka import Broker
 from workers.terminal import Exit
 
 pytestmark = pytest.mark.wire
-ROOT = Path(__file__).resolve().parents[2]
-Rec = Callable[..., subprocess.CompletedProcess[str]]
+Rec = Callable[..., Done]
 
 ITEM = {"type": "item", "item_id": "i1", "title": "The General"}
 CLICK = {
@@ -31,27 +28,14 @@ CLICK = {
 @pytest.fixture
 def rec(broker: Broker, topic_prefix: str, tmp_path: Path) -> Rec:
     """Runs `rec` on this broker, under a prefix of the test's own, in an empty folder."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("STREAMREC_")}
     env = {
-        **kept,
-        "PYTHONPATH": str(ROOT),
-        "NO_COLOR": "1",
-        "COLUMNS": "120",
         "STREAMREC_KAFKA__BOOTSTRAP": broker.bootstrap,
         "STREAMREC_KAFKA__PREFIX": topic_prefix,
+        "COLUMNS": "120",
     }
 
-    def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "workers.cli", *words],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=env,
-            timeout=90,
-            check=False,
-        )
+    def run(*words: str, stdin: str = "") -> Done:
+        return run_rec(*words, stdin=stdin, cwd=tmp_path, env=env)
 
     return run
 

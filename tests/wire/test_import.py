@@ -4,10 +4,7 @@ encoded, trained on and served by `rec` and settings alone."""
 from __future__ import annotations
 
 import itertools
-import os
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +16,7 @@ import pytest
 
 from schemas import Slate, Visit, decode
 from tests.support.kafka import consume_all
-from tests.support.spine import ROOT, Reader, Spine, reading, spine
+from tests.support.spine import Reader, Spine, reading, spine
 from tests.support.waiting import wait_for
 from workers.laptop_kafka import Broker
 from workers.recommend_doors import MODEL
@@ -113,22 +110,6 @@ def house(broker: Broker, topic_prefix: str, tmp_path: Path) -> Iterator[Spine]:
         yield made
 
 
-def rec(house: Spine, *words: str) -> str:
-    """What a command of ours says; AssertionError where it fails."""
-    own = {k: v for k, v in os.environ.items() if not k.startswith("STREAMREC_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "workers.cli", *words],
-        cwd=house.folder,
-        env=own | {"PYTHONPATH": str(ROOT)} | house.env("cli"),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def lists_of_all(house: Spine, reader: Reader, name: str) -> list[tuple[str, Slate]]:
     """Every plant comes by; the trade of each, and its list."""
     now_ms = int(time.time() * 1000)
@@ -146,10 +127,10 @@ def lists_of_all(house: Spine, reader: Reader, name: str) -> list[tuple[str, Sla
 
 def test_a_strangers_data_are_imported_trained_on_and_served_by_settings_alone(house):
     files = ["--items", "plaene.csv", "--events", "ablauf.csv"]
-    said = rec(house, "import", "--map", "map.toml", *files, "--out", "mine")
+    said = house.rec("import", "--map", "map.toml", *files, "--out", "mine")
     assert "40 items; 864 events" in said
     workers = [house.start("encode"), house.start("recommend"), house.start("train")]
-    rec(house, "produce", "mine/items.jsonl")
+    house.rec("produce", "mine/items.jsonl")
 
     def slots() -> Counter[str]:
         messages = consume_all(house.bootstrap, house.topic("item-vectors"))
@@ -161,7 +142,7 @@ def test_a_strangers_data_are_imported_trained_on_and_served_by_settings_alone(h
     wait_for(lambda: slots() == wanted, limit_s=90, what="all slots", every_s=0.5)
     for worker in workers:
         worker.wait_ready()
-    rec(house, "produce", "mine/events.jsonl")
+    house.rec("produce", "mine/events.jsonl")
     with reading(house) as reader:
         reader.until([f"ablauf-{line}" for line in range(2, 866)])
         rounds = itertools.count()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +13,7 @@ import pytest
 from schemas import Event
 from tests.support.academy import NAMES, chains
 from tests.support.people import assert_answered_once
-from tests.support.spine import ROOT, Reader, Spine, reading, spine
+from tests.support.spine import Reader, Spine, reading, spine
 from workers.laptop_kafka import Broker
 from workers.model_cards import Cards
 from workers.model_files import path_of
@@ -39,22 +36,6 @@ def house(broker: Broker, topic_prefix: str, tmp_path: Path) -> Iterator[Spine]:
     with spine(broker.bootstrap, topic_prefix, tmp_path, **settings) as made:
         made.catalogue(NAMES)
         yield made
-
-
-def rec(house: Spine, *arguments: str) -> str:
-    """What a command of ours says; AssertionError where it fails."""
-    own = {k: v for k, v in os.environ.items() if not k.startswith("STREAMREC_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "workers.cli", *arguments],
-        cwd=house.folder,
-        env=own | {"PYTHONPATH": str(ROOT)} | house.env("cli"),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def cards(house: Spine) -> Cards:
@@ -97,14 +78,14 @@ def test_a_model_is_learned_published_and_reloaded_and_rolled_back_under_load(ho
         assert all(file and file.parent == house.folder / "models" for file in files)
 
         wanted = before[0].version
-        assert wanted in rec(house, "models", "rollback", wanted)
+        assert wanted in house.rec("models", "rollback", wanted)
         flow(house, reader, sent, until=lambda: newest() == wanted)
         at, number = len(reader.slates), len(sent)
         flow(house, reader, sent, until=lambda: len(sent) >= number + 240)
         assert {s.versions["model"] for s in reader.slates[at:]} == {wanted}
         chosen = [
             json.loads(line)
-            for line in rec(house, "models", "list", "--json").split("\n")
+            for line in house.rec("models", "list", "--json").split("\n")
             if line
         ]
         now = [(card["version"], card["state"]) for card in chosen if card["in_force"]]
