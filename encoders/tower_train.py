@@ -59,6 +59,8 @@ class TowerTraining(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """share of the target's probability that is spread over all items"""
     told: Share = 0.5
     """how often the time of asking is told, where the net looks at it"""
+    born: bool = True
+    """whether an item is a candidate only from its first touch on: before, it may not have been there"""
     repeats: bool = False
     """whether what was touched already is a candidate again"""
     full: int = 20_000
@@ -183,8 +185,12 @@ class _Course:
     replay: float = 0.0
     chance: np.random.Generator = None  # type: ignore[assignment]
     log_q_N: NDArray[np.float64] = None  # type: ignore[assignment]
+    first_ms_N: Tensor = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        first_ms_N = np.full(self.items, np.iinfo(np.int64).max)
+        np.minimum.at(first_ms_N, self.touches.item_E, self.touches.at_ms_E)
+        self.first_ms_N = torch.from_numpy(first_ms_N)
         self.chance = np.random.default_rng(self.training.seed)
         often_N = np.bincount(self.touches.item_E, minlength=self.items) + 1.0
         flat_N = often_N**self.training.flatten
@@ -263,6 +269,10 @@ def _loss(net: Tower, course: _Course, histories: Histories, chosen: Windows) ->
     )
     target_T = here_N[torch.from_numpy(histories.touches.item_E)[said.event_T]]
     logit_TI = scores(user_TKW, vector_IW, bias_I)
+    if training.born:
+        at_ms_T = torch.from_numpy(histories.touches.at_ms_E)[said.event_T]
+        unborn_TI = course.first_ms_N[need_I][None, :] > at_ms_T[:, None]
+        logit_TI = logit_TI.masked_fill(unborn_TI, _NEVER)
     if not training.repeats:
         past_TI = _past(item_BL, touched_BN[:, need_I], said)
         past_TI[torch.arange(len(target_T)), target_T] = False

@@ -241,6 +241,9 @@ class Served:
                 hash_I=np.array([hash64(i.item_id) for i in self.items], np.uint64),
                 item_id_I=[i.item_id for i in self.items],
                 categories_I=[frozenset(i.categories) for i in self.items],
+                published_at_ms_I=np.array(
+                    [i.published_at_ms or 0 for i in self.items], np.int64
+                ),
                 vector_ID=self._fused,
                 encoder=load_fusion(self.config).version,
             ),

@@ -7,6 +7,7 @@ SOURCE_OF = {
     "ease": "together",  # learned: what speaks for what, indirect ways taken out
     "sequence": "sequence",  # the user tower
     "category": "category",  # categories of the newest touches
+    "era": "category",  # of an age, when published, as the newest touches
     "content": "interest",  # likeness to the newest touches
     "interest": "interest",  # likeness to the long-term interest
     "entry": "popular",  # what people begin with, by how many they touched so far
@@ -14,7 +15,8 @@ SOURCE_OF = {
     "popular_day": "popular",
     "popular_weeks": "popular",
     "popular_long": "popular",  # against the one before: whether the item is new
-    "fresh": "fresh",  # how new the item is
+    "fresh": "fresh",  # how new the item is, by days
+    "age": "fresh",  # the same by doublings: what is new where months are nothing
     "known": "",  # whether the item has a vector
     "touches": "",  # how many items the person touched
     "burst": "",  # how many of them within the newest second

@@ -10,6 +10,7 @@ Shapes:  U = people,  N = rows of the catalogue,  F = paired features,  I = item
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,12 @@ READ = 30  # newest touches that co-visitation is read from
 ENTRY = 20  # a person is new for so many touches
 CATEGORIES = 64
 DENSE = 100_000  # items up to which content is compared with all of them
-FRESH_MS = 30 * 86_400_000.0
+DAY_MS = 86_400_000.0
+FRESH_MS = 30 * DAY_MS
+AGES = 49  # three a doubling of an item's age in days, up to 2^16
+_AGE = np.arange(AGES) / 3
+_ALIKE = np.exp(-0.5 * ((_AGE[:, None] - _AGE[None, :]) / 0.35) ** 2).astype(np.float32)
+_ALIKE /= _ALIKE.sum(axis=0)
 
 
 @dataclass(slots=True, eq=False)
@@ -159,9 +165,11 @@ def features(
     if score_UN is not None:
         at["sequence"][:, : score_UN.shape[1]] = score_UN
     _category(at["category"], row_UL, weight_UL, sources.category_NG[:rows])
-    _content(at, row_UL, weight_UL, sources=sources, interest_UD=interest_UD, found=found)
     # of the trends' own time: a list must not depend on who else is in its batch
     newest_ms = live.newest_ms if live.ready else int(as_of_U.max(initial=0))
+    age_N = ages(sources.catalogue.published_at_ms[:rows], as_of_ms=newest_ms)
+    _era(at["era"], row_UL, weight_UL, age_N)
+    _content(at, row_UL, weight_UL, sources=sources, interest_UD=interest_UD, found=found)
     return Features(out, itemwise(sources, as_of_ms=newest_ms), personal(people))
 
 
@@ -170,10 +178,12 @@ def itemwise(sources: Sources, *, as_of_ms: int) -> Floats:
     catalogue, popular = sources.catalogue, list(sources.live.popular.values())
     rows = catalogue.size
     out = np.zeros((len(ITEMWISE), rows), np.float32)
-    for i, table in enumerate(popular[: len(ITEMWISE) - 2]):
+    for i, table in enumerate(popular[: len(ITEMWISE) - 3]):
         out[i] = _log(table.read(rows, as_of_ms=as_of_ms), 4)
-    age_N = np.maximum(0, as_of_ms - catalogue.published_at_ms[:rows]) / FRESH_MS
-    out[-2] = np.where(catalogue.hash[:rows] != 0, np.exp2(-age_N), 0)
+    published_N = catalogue.published_at_ms[:rows]
+    age_N = np.maximum(0, as_of_ms - published_N) / FRESH_MS
+    out[-3] = np.where(catalogue.hash[:rows] != 0, np.exp2(-age_N), 0)
+    out[-2] = ages(published_N, as_of_ms=as_of_ms) / 4
     known_N: NDArray[np.bool_] = np.asarray(sources.vector_ND[:rows].any(axis=1))
     out[-1, : len(known_N)] = known_N
     return out
@@ -221,6 +231,28 @@ def _category(out_UN: Floats, row_UL: Ints, weight_UL: Floats, category_NG: Floa
     length_U1 = np.linalg.norm(held_UG, axis=1, keepdims=True)
     held_UG /= np.maximum(length_U1, 1e-9)
     out_UN[:, : len(category_NG)] = held_UG @ category_NG.T
+
+
+def ages(published_at_ms_N: Ints, *, as_of_ms: int) -> Floats:
+    """N: log2 of one and the item's age in days; what is yet to be published is new."""
+    days_N = np.maximum(0, as_of_ms - published_at_ms_N) / DAY_MS
+    logged: Floats = np.log2(1 + days_N).astype(np.float32)
+    return logged
+
+
+def _era(out_UN: Floats, row_UL: Ints, weight_UL: Floats, age_N: Floats) -> None:
+    """How much of the newest touches is about as old as an item: a density over the logarithm
+    of ages, smoothed, as a logarithm."""
+    place_N = np.minimum((3 * age_N).round().astype(np.int64), AGES - 1)
+    here_UL = (row_UL >= 0) & (row_UL < len(place_N))
+    u_E, l_E = np.nonzero(here_UL)
+    at_E = u_E * AGES + place_N[row_UL[u_E, l_E]]
+    cells = len(row_UL) * AGES
+    summed_C: NDArray[Any] = np.bincount(at_E, weight_UL[u_E, l_E], minlength=cells)
+    held_UG = summed_C.reshape(-1, AGES).astype(np.float32)
+    held_UG /= np.maximum(held_UG.sum(axis=1, keepdims=True), 1e-9)
+    alike_UG = np.log(0.01 + held_UG @ _ALIKE)
+    np.take(alike_UG, place_N, axis=1, out=out_UN)
 
 
 def _log(value: Floats, scale: float) -> Floats:

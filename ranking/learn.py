@@ -75,7 +75,9 @@ def learn(
     )
     progress("ease", 0.0)
     to_NK, weight_NK = ease(world.pasts, items=world.catalogue.size, end=events)
-    if tower is not None and settings.tower is not None:
+    if settings.anew:
+        tower = _tower(world, end=events, seed=seed, settings=settings, told=progress)
+    elif tower is not None:
         tower = _tuned(world, tower, end=events, new=min(settings.refresh, events - begin))
     progress("done", 1.0)
     return _tensors(world, to_NK, weight_NK, tower, blend)

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LearnItems:
     """The items that can be recommended. `vector_ID` is a unit row of the space `encoder`,
-    or zero where the item has none of it."""
+    or zero where the item has none of it. `published_at_ms_I`: 0 where nobody knows."""
 
     hash_I: NDArray[np.uint64]
     item_id_I: Sequence[str]
     categories_I: Sequence[frozenset[str]]
+    published_at_ms_I: NDArray[np.int64]
     vector_ID: NDArray[np.float32]
     encoder: str
 

@@ -25,3 +25,6 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tower: TowerSettings | None = TowerSettings()
     """the user tower; null: none"""
     tower_epochs: int = 16
+    anew: bool = True
+    """whether the tower is learned anew from the whole log once the blend is learned, rather than only
+    tuned on what came since: as long again, and better"""

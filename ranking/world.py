@@ -53,7 +53,8 @@ class World:
         for n, name in enumerate(items.hash_I.tolist()):
             catalogue.put(
                 name, item_id=items.item_id_I[n], categories=items.categories_I[n],
-                available=True, expires_at_ms=1 << 62, published_at_ms=0,
+                available=True, expires_at_ms=1 << 62,
+                published_at_ms=int(items.published_at_ms_I[n]),
             )  # fmt: skip
         row_E = catalogue.place(log.item_E)
         pasts = Pasts.of(log.user_E, row_E, log.at_ms_E, log.value_E, log.kind_E)

@@ -22,11 +22,12 @@ Vectors = dict[str, NDArray[np.float32]]
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class TrainItems:
-    """`told`: id and categories of the items that can be recommended; `vectors` by space."""
+    """`told`: id, categories and time of publication of the items that can be recommended;
+    `vectors` by space."""
 
     items_topic: str
     width: int
-    told: dict[int, tuple[str, frozenset[str]]] = field(default_factory=dict)
+    told: dict[int, tuple[str, frozenset[str], int]] = field(default_factory=dict)
     vectors: dict[int, Vectors] = field(default_factory=dict)
 
     def apply(self, records: Sequence[Record]) -> None:
@@ -54,6 +55,7 @@ class TrainItems:
             hash_I=np.array(names, np.uint64),
             item_id_I=[self.told[name][0] for name in names],
             categories_I=[self.told[name][1] for name in names],
+            published_at_ms_I=np.array([self.told[name][2] for name in names], np.int64),
             vector_ID=vector_ID,
             encoder=encoder,
         )
@@ -63,7 +65,9 @@ class TrainItems:
             self.told.pop(name, None)
             return
         item, _ = decode_item(record.value, record.header("content-type"))
-        self.told[name] = (item.item_id, frozenset(item.categories))
+        told_ms = item.published_at_ms  # as the recommend workers read it
+        published_at_ms = record.timestamp_ms if told_ms is None else told_ms
+        self.told[name] = (item.item_id, frozenset(item.categories), published_at_ms)
 
     def _vectors(self, record: Record, name: int) -> None:
         self.vectors.pop(name, None)

@@ -68,6 +68,7 @@ def walks(seed: int = 0) -> LearnLog:
             hash_I=hash_of(np.arange(ITEMS)),
             item_id_I=[f"i{n}" for n in range(ITEMS)],
             categories_I=[frozenset({f"g{n * 7 % 5}"}) for n in range(ITEMS)],
+            published_at_ms_I=np.zeros(ITEMS, np.int64),
             vector_ID=vectors,
             encoder="e",
         ),
