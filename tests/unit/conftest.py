@@ -1,0 +1,14 @@
+"""What several files of unit tests ask for."""
+
+import pytest
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder that may be read, `allowed`, beside what may not."""
+    (tmp_path / "allowed").mkdir()
+    (tmp_path / "allowed" / "a.bin").write_bytes(b"content")
+    (tmp_path / "allowed-not").mkdir()
+    (tmp_path / "allowed-not" / "b.bin").write_bytes(b"secret")
+    (tmp_path / "secret.bin").write_bytes(b"secret")
+    return tmp_path
