@@ -12,11 +12,10 @@ from tests.support.kafka import running_kafka
 from workers.laptop_kafka import Broker
 
 
-def pytest_configure() -> None:
-    """Before torch is loaded, here and in the programs that tests start: one thread each. What
-    tests compute is small, and two threads that wait for each other on cores which others use
-    turn a second into a minute."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Before torch is loaded, here and in the programs that tests start: one thread each. What tests
+# compute is small, and two threads that wait for each other on cores which others use turn a
+# second into a minute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

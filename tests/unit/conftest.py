@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.support.texts import GLOVE, USE, loaded
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -12,3 +14,13 @@ def folder(tmp_path):
     (tmp_path / "allowed-not" / "b.bin").write_bytes(b"secret")
     (tmp_path / "secret.bin").write_bytes(b"secret")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def universal():
+    return loaded(USE)
+
+
+@pytest.fixture(scope="session")
+def glove():
+    return loaded(GLOVE)
