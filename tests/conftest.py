@@ -11,7 +11,6 @@ import pytest
 from tests.support.kafka import running_kafka
 from workers.laptop_kafka import Broker
 
-
 # Before torch is loaded, here and in the programs that tests start: one thread each. What tests
 # compute is small, and two threads that wait for each other on cores which others use turn a
 # second into a minute.
