@@ -7,10 +7,11 @@ The only file that knows faust. What has to be known of it (docs/adr/0013):
   is told where to begin, and faust's own stream of them stays paused;
 - what reaches its tables would have the same gaps if a changelog were read before its start is
   sought: so all partitions are paused from the moment that they are taken away;
-- its tables write to the partition of the event that is current: a stand-in of the partition
-  that is written is made current;
-- a changelog record that failed is only logged: so each one is awaited before its events are
-  committed;
+- its tables read from the partition of the event that is current: a stand-in of the partition
+  that is asked is made current;
+- a changelog record that failed is only logged, and each one takes as long as folding an event:
+  so they are written here in batches, awaited, and only then put into the tables, as in a
+  recovery;
 - after a rebalance or a start everything is read again from what is committed: so all that is
   held here is dropped when partitions are taken away.
 """
@@ -22,11 +23,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from ranking.trends import Changes
 from workers.config import Config, topic
 from workers.kafka import KafkaTable
-from workers.ports import FatalError, Outbound, Record, TransientError
+from workers.ports import FatalError, Headers, Outbound, Record, TransientError
 
+Written = tuple[bytes | None, bytes | None, Headers]
+"""Key, value and headers of a record."""
+log = structlog.get_logger(__name__)
 LOUD = ("faust", "mode", "aiokafka", "kafka")
 """Loggers that tell at length of what is ours to tell."""
 MAX_REQUEST = 4 * 1024 * 1024
@@ -146,19 +152,17 @@ class TrendApp:
         return None if value is None else bytes(value)
 
     async def save(self, partition: int, changes: Changes) -> None:
-        """Write values to their tables; returns when the changelog has them. Raises
-        TransientError if it may not have."""
+        """Write values to the changelogs, and to the local tables once those have them. Raises
+        TransientError if they may not have."""
+        items = {f"{partition}/{n}".encode(): value for n, value in changes.items.items()}
+        users = {_user_key(partition, n): value for n, value in changes.users.items()}
         async with self._writing:
-            self._stand_in(partition)
-            sent = [
-                _put(self._items, partition, f"{partition}/{name}".encode(), value)
-                for name, value in changes.items.items()
-            ]
-            sent += [
-                _put(self._users, partition, _user_key(partition, name), value)
-                for name, value in changes.users.items()
-            ]
-            await _acknowledged(sent, "the changelog")
+            for table, values in ((self._items, items), (self._users, users)):
+                at = self._tp(partition, table.changelog_topic.get_topic_name())
+                end = await self._append(at, [(*pair, ()) for pair in values.items()])
+                table.apply_changelog_batch(
+                    [_Event(at, end, key, value) for key, value in values.items()]
+                )
 
     async def commit(self, partition: int, offset: int) -> bool:
         """Commit all before an offset of a partition; whether the group has taken it. A replay
@@ -167,14 +171,10 @@ class TrendApp:
         taken = await self._app.consumer._commit({self._tp(partition): offset})
         return bool(taken) and epoch == self.epoch
 
-    async def publish(self, records: Iterable[Outbound]) -> None:
-        """Returns when all are acknowledged by all replicas."""
-        producer = self._app.producer
-        sent = [
-            await producer.send(r.topic, r.key, r.value, r.partition, None, dict(r.headers))
-            for r in records
-        ]
-        await _acknowledged(sent, "the trends topic")
+    async def publish(self, topic: str, records: Iterable[Outbound]) -> None:
+        """To the one partition of a topic; returns when all replicas have them."""
+        sent = [(r.key, r.value, r.headers) for r in records]
+        await self._append(self._tp(0, topic), sent)
 
     def lag(self) -> dict[int, int]:
         """Records between what was last read and the end, by partition, as far as known."""
@@ -185,21 +185,37 @@ class TrendApp:
             if partition in self._next
         }
 
+    async def _append(self, at: Any, records: Sequence[Written]) -> int:
+        """Records, in order, a batch at a time: one by one faust takes longer than we do to
+        fold. The offset of the last, or -1. Raises TransientError if one may be missing."""
+        client, end, n = self._app.producer._ensure_producer(), -1, 0
+        while n < len(records):
+            batch = client.create_batch()
+            while n < len(records) and _add(batch, *records[n]):
+                n += 1
+            try:
+                sent = await client.send_batch(batch, at.topic, partition=at.partition)
+                end = (await sent).offset + batch.record_count() - 1
+            except Exception as error:  # whatever it was, a restart begins at what is saved
+                raise TransientError(f"{at.topic}: not written: {error!r}") from error
+        return end
+
     async def _open(self) -> None:
         """Begin to read what we own. Faust has let its own stream of it flow by now."""
         epoch, consumer = self.epoch, self._app.consumer
         ours = {at for at in consumer.assignment() if at.topic == self._events}
+        if not ours:
+            return
         consumer.pause_partitions(ours)
-        committed = await self._committed() if ours else {}
+        committed = await self._committed()
         starts = {at.partition: committed.get(at) or 0 for at in ours}
-        reader = None
-        if starts:
-            reader = await asyncio.to_thread(
-                KafkaTable, self._config.kafka, topics=[self._events], only=set(starts),
-                starts={(self._events, number): at for number, at in starts.items()},
-            )  # fmt: skip
+        reader = await asyncio.to_thread(
+            KafkaTable, self._config.kafka, topics=[self._events], only=set(starts),
+            starts={(self._events, number): at for number, at in starts.items()},
+        )  # fmt: skip
         if epoch == self.epoch:
             self._reader, self._next, self._opened = reader, starts, epoch
+            log.info("reading", topic=self._events, starts=starts)
         else:
             self._stale = reader
             await self._close_stale()
@@ -257,10 +273,17 @@ class TrendApp:
 
 
 class _Event:
-    """All that a table asks of the event that is current: the partition of its message."""
+    """All that a table asks of an event, and of its message."""
 
-    def __init__(self, message: Any) -> None:
-        self.message = message
+    def __init__(
+        self, tp: Any, offset: int = -1, key: bytes = b"", value: bytes | None = None
+    ) -> None:
+        self.tp, self.topic, self.partition = tp, tp.topic, tp.partition
+        self.offset, self.key, self.value = offset, key, value
+
+    @property
+    def message(self) -> "_Event":
+        return self
 
 
 async def _pass_over(stream: Any) -> None:
@@ -284,22 +307,10 @@ def changelogs(config: Config) -> list[str]:
     return [f"{app_id(config)}-{name}-changelog" for name in TABLES]
 
 
-def _put(table: Any, partition: int, key: bytes, value: bytes | None) -> Any:
-    """To the changelog, and at once to the local store, which notes how far the changelog is
-    only when that is acknowledged."""
-    if value is None:
-        sent = table.send_changelog(partition, key, None, value_serializer="raw")
-        table.data.pop(key, None)
-    else:
-        sent = table.send_changelog(partition, key, value)
-        table.data[key] = value
-    return sent
-
-
-async def _acknowledged(sent: Sequence[Any], what: str) -> None:
-    for failure in await asyncio.gather(*sent, return_exceptions=True):
-        if isinstance(failure, BaseException):
-            raise TransientError(f"{what} did not take a record: {failure!r}") from failure
+def _add(batch: Any, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
+    """Whether a record found room."""
+    added = batch.append(timestamp=None, key=key, value=value, headers=list(headers))
+    return added is not None
 
 
 def _user_key(partition: int, name: int) -> bytes:

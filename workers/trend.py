@@ -114,7 +114,8 @@ async def publish(worker: Worker, *, now: float, every_s: float) -> None:
     worker.published_s = now
     with metrics.stage("publish"):
         tables = [t for state in worker.states.values() for t in state.drain()]
-        await worker.app.publish([_outbound(table, worker.config) for table in tables])
+        name = topic(worker.config.kafka, "trends")
+        await worker.app.publish(name, [_outbound(table, name) for table in tables])
     metrics.trends(
         tables=len(tables),
         rows=sum(len(table.rows) for table in tables),
@@ -158,8 +159,7 @@ def _state(worker: Worker, partition: int) -> Trends:
     return state
 
 
-def _outbound(table: TrendTable, config: Config) -> Outbound:
-    name = topic(config.kafka, "trends")
+def _outbound(table: TrendTable, name: str) -> Outbound:
     return Outbound(name, table.name.encode(), encode(table), 0, MSGPACK)
 
 
