@@ -1,4 +1,4 @@
-"""Every store that there is, under the names that the contract suites run them by."""
+"""Every store and log that there is, under the names that the contract suites run them by."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from qdrant_client import QdrantClient
 
+from tests.support.log_doors import KINDS, Doors, KafkaDoors, MemoryDoors
 from tests.support.stores import EdgeServer, running_edge_server
 from workers.ports import UserStore
 
@@ -70,3 +71,15 @@ def dropped(collection: str) -> Iterator[ExitStack]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "store"
+
+
+@pytest.fixture(params=KINDS)
+def doors(request: pytest.FixtureRequest, topic_prefix: str) -> Iterator[Doors]:
+    if request.param == "memory":
+        opened: Doors = MemoryDoors()
+    else:
+        bootstrap = request.getfixturevalue("broker").bootstrap
+        assignor = "cooperative-sticky" if request.param == "kafka" else "range"
+        opened = KafkaDoors(bootstrap, topic_prefix, assignor)
+    yield opened
+    opened.close()

@@ -5,68 +5,21 @@ The doors of "kafka" join as the recommend worker does, those of "kafka-range" a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 
 from tests.support.log_doors import (
+    LIMIT_S,
     PARTITIONS,
     Doors,
-    KafkaDoors,
-    Member,
-    MemoryDoors,
+    joined,
     numbered,
+    owns,
+    take_turns,
+    values,
 )
 from tests.support.waiting import wait_for
 from workers.memory_log import murmur2_partition
 from workers.ports import FatalError, Outbound, Partition, Restarted
-
-LIMIT_S = 20.0
-KINDS = (
-    "memory",
-    pytest.param("kafka", marks=pytest.mark.wire),
-    pytest.param("kafka-range", marks=pytest.mark.wire),
-)
-
-
-@pytest.fixture(params=KINDS)
-def doors(request: pytest.FixtureRequest, topic_prefix: str) -> Iterator[Doors]:
-    if request.param == "memory":
-        opened: Doors = MemoryDoors()
-    else:
-        bootstrap = request.getfixturevalue("broker").bootstrap
-        assignor = "cooperative-sticky" if request.param == "kafka" else "range"
-        opened = KafkaDoors(bootstrap, topic_prefix, assignor)
-    yield opened
-    opened.close()
-
-
-def owns(doors: Doors, role: str = "events") -> set[Partition]:
-    return {(doors.name(role), number) for number in range(PARTITIONS)}
-
-
-def joined(doors: Doors, worker: str = "a", *roles: str) -> Member:
-    """The only member, with every partition."""
-    roles = roles or ("events",)
-    member = Member(doors.source(*roles, worker=worker))
-    everything = set[Partition]().union(*(owns(doors, role) for role in roles))
-    take_turns(lambda: member.owned == everything, member)
-    return member
-
-
-def take_turns(until: Callable[[], bool], *members: Member, limit: int = 1000) -> None:
-    """Lets the members poll one after the other until something is true."""
-
-    def round_of_turns() -> bool:
-        for member in members:
-            member.turn(limit=limit)
-        return until()
-
-    wait_for(round_of_turns, limit_s=LIMIT_S, what="the members' turns", every_s=0)
-
-
-def values(member: Member, partition: int) -> list[int]:
-    return [int(r.value or b"") for r in member.records if r.partition == partition]
 
 
 def test_records_come_in_the_order_of_their_partition_and_never_above_the_limit(
@@ -218,127 +171,6 @@ def test_keys_are_placed_as_java_places_them(doors: Doors) -> None:
     assert placed == {key: murmur2_partition(key, PARTITIONS) for key in keys}
 
 
-def test_partitions_are_handed_over_and_every_record_has_one_owner(doors: Doors) -> None:
-    topic = doors.name("events")
-    for partition in range(PARTITIONS):
-        doors.append(*numbered(topic, partition, 10))
-    first = joined(doors, "a")
-    sink = doors.sink(first.source)
-    take_turns(lambda: len(first.records) == 10 * PARTITIONS, first)
-    sink.publish([], first.positions())
-
-    second = Member(doors.source("events", worker="b"))
-    take_turns(
-        lambda: len(first.owned) == len(second.owned) == PARTITIONS // 2, first, second
-    )
-    assert first.owned | second.owned == owns(doors)
-    for partition in range(PARTITIONS):
-        doors.append(*numbered(topic, partition, 10, start=10))
-    take_turns(
-        lambda: len(first.records) + len(second.records) == 20 * PARTITIONS, first, second
-    )
-    take_turns(lambda: True, first, second)
-    for partition in range(PARTITIONS):
-        assert values(first, partition) + values(second, partition) == list(range(20))
-        assert len(values(second, partition)) == 10 * ((topic, partition) in second.owned)
-
-
-def test_before_partitions_go_their_work_can_still_be_committed(doors: Doors) -> None:
-    topic, out = doors.name("events"), doors.name("out")
-    drained: list[frozenset[Partition]] = []
-
-    def drain(partitions: frozenset[Partition]) -> None:
-        drained.append(partitions)
-        sink.publish([Outbound(out, b"u", b"last")], dict.fromkeys(partitions, 5))
-
-    for partition in range(PARTITIONS):
-        doors.append(*numbered(topic, partition, 5))
-    first = Member(doors.source("events", worker="a", before_revoke=drain))
-    sink = doors.sink(first.source)
-    take_turns(lambda: first.owned == owns(doors), first)
-    second = Member(doors.source("events", worker="b"))
-    take_turns(lambda: bool(second.owned), first, second)
-    gone = frozenset[Partition]().union(*(polled.lost for polled in first.history))
-    assert drained == [gone]
-    assert second.source.committed(sorted(gone)) == dict.fromkeys(gone, 5)
-    assert [r.value for r in doors.read("out")] == [b"last"]
-
-
-def test_what_a_drain_raises_comes_out_of_the_poll_and_loses_no_record(
-    doors: Doors,
-) -> None:
-    topic = doors.name("events")
-
-    def drain(partitions: frozenset[Partition]) -> None:
-        raise Restarted("the store is away", partitions)
-
-    first = Member(doors.source("events", worker="a", before_revoke=drain))
-    take_turns(lambda: first.owned == owns(doors), first)
-    second = Member(doors.source("events", worker="b"))
-
-    def raised() -> bool:
-        second.turn()
-        try:
-            first.turn()
-        except Restarted as restarted:
-            return bool(restarted.partitions)
-        return False
-
-    wait_for(raised, limit_s=LIMIT_S)
-    take_turns(
-        lambda: len(first.owned) == len(second.owned) == PARTITIONS // 2, first, second
-    )
-    for partition in range(PARTITIONS):
-        doors.append(*numbered(topic, partition, 5))
-    take_turns(
-        lambda: len(first.records) + len(second.records) == 5 * PARTITIONS, first, second
-    )
-
-
-def test_a_worker_that_comes_back_under_its_name_has_its_partitions_at_once(
-    doors: Doors,
-) -> None:
-    topic = doors.name("events")
-    doors.append(*numbered(topic, 0, 10))
-    before = joined(doors)
-    sink = doors.sink(before.source)
-    take_turns(lambda: len(before.records) == 10, before)
-    sink.publish([], {(topic, 0): 6})
-    before.source.close()
-    after = Member(doors.source("events", worker="a"))
-    take_turns(lambda: after.owned == owns(doors), after)
-    take_turns(lambda: len(after.records) == 4, after)
-    assert values(after, 0) == [6, 7, 8, 9]
-
-
-@pytest.mark.parametrize("doors", KINDS[:2], indirect=True)
-def test_two_workers_of_one_name_are_one_too_many(doors: Doors) -> None:
-    first = joined(doors, "twin")
-    second = Member(doors.source("events", worker="twin"))
-
-    def fenced() -> str:
-        second.turn()
-        try:
-            first.turn()
-        except FatalError as error:
-            return str(error)
-        return ""
-
-    assert "STREAMREC_KAFKA__WORKER" in wait_for(fenced, limit_s=LIMIT_S)
-    take_turns(lambda: second.owned == owns(doors), second)
-
-
-@pytest.mark.parametrize("doors", [KINDS[0], KINDS[2]], indirect=True)
-def test_one_number_of_two_topics_has_one_owner(doors: Doors) -> None:
-    first = joined(doors, "a", "events", "other")
-    second = Member(doors.source("events", "other", worker="b"))
-    take_turns(lambda: len(first.owned) == len(second.owned) == PARTITIONS, first, second)
-    for member in (first, second):
-        by_topic = [{n for name, n in member.owned if name == doors.name(role)}
-                    for role in ("events", "other")]  # fmt: skip
-        assert by_topic[0] == by_topic[1]
-
-
 def test_a_missing_topic_is_said_with_its_remedy(doors: Doors) -> None:
     with pytest.raises(FatalError, match="rec topics create"):
         doors.source("nowhere")
@@ -367,65 +199,3 @@ def test_lag_counts_what_is_not_read_yet(doors: Doors) -> None:
     take_turns(lambda: len(member.records) >= 10, member, limit=10)
     behind = 30 - len(member.records)
     assert member.source.lag()[(topic, 0)] == behind
-
-
-def test_a_table_is_read_to_the_end_it_had_and_goes_on(doors: Doors) -> None:
-    topic = doors.name("table")
-    for partition in (0, 2):
-        doors.append(*numbered(topic, partition, 30))
-    table = doors.table("table")
-    assert table.behind() == 60
-    doors.append(*numbered(topic, 0, 5, start=30))
-    read = []
-
-    def caught_up() -> bool:
-        read.extend(table.refresh(limit=7, timeout_s=0.05))
-        return table.behind() == 0
-
-    wait_for(caught_up, limit_s=LIMIT_S)
-    assert len(read) >= 60
-    wait_for(
-        lambda: read.extend(table.refresh(limit=7, timeout_s=0.05)) or len(read) == 65,
-        limit_s=LIMIT_S,
-    )
-    of_0 = [int(record.value) for record in read if record.partition == 0]
-    assert of_0 == list(range(35))
-    assert table.behind() == 0
-
-
-def test_an_empty_table_is_not_behind(doors: Doors) -> None:
-    table = doors.table("table")
-    assert table.behind() == 0
-    assert not table.refresh(limit=10, timeout_s=0.0)
-    doors.append(*numbered(doors.name("table"), 1, 1))
-    assert wait_for(lambda: table.refresh(limit=10, timeout_s=0.1), limit_s=LIMIT_S)
-
-
-def test_a_table_may_be_some_partitions_only(doors: Doors) -> None:
-    topic = doors.name("table")
-    for partition in range(PARTITIONS):
-        doors.append(*numbered(topic, partition, 3))
-    table = doors.table("table", only=[1])
-    read = []
-    wait_for(
-        lambda: read.extend(table.refresh(limit=9, timeout_s=0.05)) or not table.behind(),
-        limit_s=LIMIT_S,
-    )
-    assert [(r.partition, r.value) for r in read] == [(1, b"0"), (1, b"1"), (1, b"2")]
-
-
-def test_a_table_that_ends_in_what_no_reader_sees_is_read_to_its_end(doors: Doors) -> None:
-    """In Kafka: a commit marker ends partition 0, an aborted transaction partition 1."""
-    topic, events = doors.name("table"), doors.name("events")
-    member = joined(doors)
-    sink = doors.sink(member.source)
-    sink.publish([*numbered(topic, 0, 3)], {(events, 0): 1})
-    with pytest.raises(FatalError):
-        sink.publish([*numbered(topic, 1, 3), Outbound(topic, b"k", b"v", 99)], {})
-    table, read = doors.table("table"), []
-    wait_for(
-        lambda: read.extend(table.refresh(limit=9, timeout_s=0.05)) or not table.behind(),
-        limit_s=LIMIT_S,
-    )
-    assert [record.value for record in read] == [b"0", b"1", b"2"]
-    assert len(doors.read("table")) == 3

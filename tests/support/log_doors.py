@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -25,6 +26,12 @@ from workers.memory_log import MemoryLog, MemorySink, MemorySource, MemoryTable
 from workers.ports import Outbound, Partition, Polled, Record
 
 PARTITIONS = 4
+LIMIT_S = 20.0
+KINDS = (
+    "memory",
+    pytest.param("kafka", marks=pytest.mark.wire),
+    pytest.param("kafka-range", marks=pytest.mark.wire),
+)
 ROLES = ("events", "other", "out", "table")
 BeforeRevoke = Callable[[frozenset[Partition]], None]
 
@@ -196,3 +203,31 @@ def numbered(topic: str, partition: int, count: int, start: int = 0) -> Iterator
     """Records whose values are their numbers, into one partition."""
     for number in range(start, start + count):
         yield Outbound(topic, b"k", str(number).encode(), partition=partition)
+
+
+def owns(doors: Doors, role: str = "events") -> set[Partition]:
+    return {(doors.name(role), number) for number in range(PARTITIONS)}
+
+
+def joined(doors: Doors, worker: str = "a", *roles: str) -> Member:
+    """The only member, with every partition."""
+    roles = roles or ("events",)
+    member = Member(doors.source(*roles, worker=worker))
+    everything = set[Partition]().union(*(owns(doors, role) for role in roles))
+    take_turns(lambda: member.owned == everything, member)
+    return member
+
+
+def take_turns(until: Callable[[], bool], *members: Member, limit: int = 1000) -> None:
+    """Lets the members poll one after the other until something is true."""
+
+    def round_of_turns() -> bool:
+        for member in members:
+            member.turn(limit=limit)
+        return until()
+
+    wait_for(round_of_turns, limit_s=LIMIT_S, what="the members' turns", every_s=0)
+
+
+def values(member: Member, partition: int) -> list[int]:
+    return [int(r.value or b"") for r in member.records if r.partition == partition]
