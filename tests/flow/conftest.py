@@ -1,9 +1,10 @@
-"""Encoders that are loaded once for the flows that use them, and a log with a worker on it."""
+"""What several flows begin with: encoders, loaded once, and logs with workers on them."""
 
 import pytest
 
 from encoders.config import EncoderConfig
 from encoders.load import load_encoders
+from tests.support.house import House
 from tests.support.workshop import Workshop
 
 
@@ -15,3 +16,12 @@ def encoders():
 @pytest.fixture
 def shop(encoders):
     return Workshop(encoders)
+
+
+@pytest.fixture
+def house() -> House:
+    """Thirty items, half of them even."""
+    made = House()
+    for n in range(30):
+        made.item(f"i{n}", categories=["even" if n % 2 == 0 else "odd"])
+    return made

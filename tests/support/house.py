@@ -10,7 +10,7 @@ import numpy as np
 from encoders.config import EncoderConfig
 from encoders.fusion import fusion_version
 from evaluation.replay import DEAD_LETTERS, EVENTS, ITEMS, SLATES, VECTORS, Replay
-from schemas import Event, Item, ItemVectors, Slate, Slot, encode
+from schemas import Event, Interaction, Item, ItemVectors, Slate, Slot, encode
 from workers.config import RecommendConfig
 from workers.member import Worker
 from workers.ports import Outbound, Record
@@ -87,3 +87,16 @@ def ids(slate: Slate) -> list[str]:
 def named(slates: Iterable[Slate]) -> list[str]:
     """Every event that a list names, in order, doubles included."""
     return [event for slate in slates for event in slate.caused_by]
+
+
+def click(event_id: str, user: str = "ann", item: str = "i1", **more: Any) -> Interaction:
+    return Interaction(
+        event_id=event_id, user_id=user, item_id=item,
+        kind=more.pop("kind", "click"), at_ms=more.pop("at_ms", NOW), **more,
+    )  # fmt: skip
+
+
+def answered(house: House, *events: Event, turns: int = 8) -> House:
+    house.tell(*events)
+    house.turn(house.hire(), turns)
+    return house
