@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,7 @@ from workers.demo import CACHE  # noqa: E402
 from workers.model_files import write_model  # noqa: E402
 
 QUESTION = "Does an outside program get the lists that the evaluation measured?"
-K = 20
+K, LIMIT_S = 20, 60
 ONLY_TEXT = {"image": "none", "audio": "none", "video": "none", "sensor": "none"}
 Models = dict[int, Mapping[str, Tensor]]
 """Models by the number of asked events after which they came into force."""
@@ -181,7 +182,9 @@ class Outside:
     def _asked(self, visit: Visit, reader: Reader) -> Slate:
         """The list that names this visit."""
         self.house.send(visit)
+        end = time.monotonic() + LIMIT_S
         while visit.event_id not in reader.named:
+            assert time.monotonic() < end, self.house.children[-1].output
             reader.poll(0.002)
         return next(s for s in reversed(reader.slates) if visit.event_id in s.caused_by)
 
