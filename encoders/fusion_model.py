@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from encoders import model_file
 from encoders.fusion import Fused, SlotColumn
 from encoders.fusion_graph import Graph
 from encoders.fusion_nets import (
@@ -27,7 +28,6 @@ from encoders.fusion_nets import (
     Weighted,
     rows_of,
 )
-from encoders.specs import SpecError
 
 FORMAT = "streamrec-fusion-1"
 _NETS = {
@@ -102,41 +102,15 @@ class FusionModel:
 
     def save(self, file: Path) -> str:
         """Write the model to this file; gives its sha256. Equal models give equal bytes."""
-        from safetensors.torch import save
-
-        # one entry: the library writes several in whatever order
-        said = {FORMAT: _told(self.slots, self.net)}
-        weights = {name: tensor.contiguous() for name, tensor in self.weights().items()}
-        data = save(weights, metadata=said)
-        file.write_bytes(data)
-        return hashlib.sha256(data).hexdigest()
+        told = _told(self.slots, self.net)
+        return model_file.write(self.weights(), told, file, format_name=FORMAT)
 
 
 def load(file: Path, sha256: str | None = None) -> FusionModel:
     """The model in this file. Nothing in it is executed. Raises SpecError where there is none,
     where it is not one of ours, or where its sha256 is another."""
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load as load_bytes
-
-    try:
-        data = file.read_bytes()
-        with safe_open(file, framework="pt") as opened:
-            said = opened.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise SpecError(
-            f"fusion {file}: {error}; give the file that training wrote"
-        ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise SpecError(f"fusion {file}: sha256 {found[:12]}…, expected {sha256[:12]}…")
-    if FORMAT not in said:
-        raise SpecError(
-            f"fusion {file}: its metadata are {sorted(said)}, expected {FORMAT}; train it anew"
-        )
-    slots, net = msgspec.json.decode(
-        said[FORMAT], type=tuple[tuple[SlotSpec, ...], NetSettings]
-    )
-    weights = load_bytes(data)
+    said, weights = model_file.read(file, what="fusion", format_name=FORMAT, sha256=sha256)
+    slots, net = msgspec.json.decode(said, type=tuple[tuple[SlotSpec, ...], NetSettings])
     nodes = len(weights["net.node_ND"]) if "net.node_ND" in weights else 0
     module = FusionNet(slots, net, nodes=nodes)
     module.load_state_dict(weights)

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from encoders.specs import SpecError
+from encoders import model_file
 from encoders.tower import Tower, TowerSettings
 from schemas import ModelCard
 
-FORMAT = "streamrec-tower-1"
+FORMAT = "streamrec-tower-2"
 _HASHES = "item_hashes"
 
 
@@ -68,39 +68,17 @@ class TowerModel:
 
     def save(self, file: Path) -> str:
         """Write the model to this file; gives its sha256. Equal models give equal bytes."""
-        from safetensors.torch import save
-
-        weights = {name: t.contiguous() for name, t in self.net.state_dict().items()}
+        weights = dict(self.net.state_dict())
         weights[_HASHES] = torch.from_numpy(self.hash_N.view(np.int64).copy())
         told = msgspec.json.encode(self.settings).decode()
-        data = save(weights, metadata={"format": FORMAT, "tower": told})
-        file.write_bytes(data)
-        return hashlib.sha256(data).hexdigest()
+        return model_file.write(weights, told, file, format_name=FORMAT)
 
 
 def load(file: Path, sha256: str | None = None) -> TowerModel:
     """The model in this file. Nothing in it is executed. Raises SpecError where there is none,
     where it is not one of ours, or where its sha256 is another."""
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load as load_bytes
-
-    try:
-        data = file.read_bytes()
-        with safe_open(file, framework="pt") as opened:
-            said = opened.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise SpecError(
-            f"tower {file}: {error}; give the file that training wrote"
-        ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise SpecError(f"tower {file}: sha256 {found[:12]}…, expected {sha256[:12]}…")
-    if said.get("format") != FORMAT:
-        raise SpecError(
-            f"tower {file}: format {said.get('format')!r}, expected {FORMAT!r}; train it anew"
-        )
-    settings = msgspec.json.decode(said["tower"], type=TowerSettings)
-    weights = load_bytes(data)
+    told, weights = model_file.read(file, what="tower", format_name=FORMAT, sha256=sha256)
+    settings = msgspec.json.decode(told, type=TowerSettings)
     hash_N = weights.pop(_HASHES).numpy().view(np.uint64)
     net = Tower(settings, items=len(hash_N))
     net.load_state_dict(weights)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from encoders.specs import SpecError
 from encoders.tower import Entries, Tower, TowerSettings, gap_of, scores, value_of
@@ -149,6 +150,7 @@ def test_a_file_gives_the_model_back(tmp_path: Path, interests: int) -> None:
     sha256 = model.save(tmp_path / "tower")
     again = load(tmp_path / "tower", sha256)
     assert again.version == model.version
+    assert again.save(tmp_path / "again") == sha256
     assert again.settings == said
     assert np.array_equal(again.hash_N, model.hash_N)
     for one, other in zip(
@@ -169,6 +171,9 @@ def test_a_file_that_is_another_or_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"no weights")
     with pytest.raises(SpecError):
         load(tmp_path / "other")
+    save_file({"x": torch.zeros(1)}, tmp_path / "foreign", {"format": "pt"})
+    with pytest.raises(SpecError, match="train it anew"):
+        load(tmp_path / "foreign")
 
 
 def test_content_of_another_width_is_refused() -> None:
