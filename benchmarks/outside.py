@@ -51,7 +51,7 @@ def main() -> None:
     options.add_argument("--tower-epochs", type=int, default=LearnSettings().tower_epochs)
     options.add_argument(
         "--keep", type=Path, help="folder of what a rerun need not make again: item vectors, "
-        "the model after the history; empty it when learning has changed",
+        "the model after the history (empty it when learning has changed), the lists",
     )  # fmt: skip
     said = options.parse_args()
     log = movielens_100k(cache=CACHE)
@@ -74,6 +74,8 @@ def main() -> None:
         **{f"STREAMREC_ENCODERS__{name.upper()}": none for name, none in ONLY_TEXT.items()},
     ) as house:  # fmt: skip
         list_EK = Outside(house, served, log, split, models).lists()
+    if said.keep:
+        np.savez(said.keep / "lists.npz", inside=inside.list_EK, outside=list_EK)
     write("outside", QUESTION, [compared(inside, list_EK, log, split)])
 
 
