@@ -9,13 +9,13 @@ import random
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.report import percentile, write  # noqa: E402
+from benchmarks.steady import Appended, options_of, rss_mib  # noqa: E402
 from schemas import Interaction, encode  # noqa: E402
 from tests.support.kafka import running_kafka  # noqa: E402
 from tests.support.spine import Reader, Spine, spine  # noqa: E402
@@ -24,13 +24,7 @@ QUESTION = "How long from a click to its list, exactly once?"
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument(
-        "--rates", default="200,1000", help="events a second, comma-separated"
-    )
-    options.add_argument("--seconds", type=float, default=20.0)
-    options.add_argument("--items", type=int, default=1682)
-    options.add_argument("--users", type=int, default=943)
+    options = options_of(__doc__, seconds=20.0)
     options.add_argument("--width", type=int, default=256)
     said = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
@@ -62,12 +56,7 @@ def measure(
 ) -> dict[str, object]:
     """Send at this rate and read along; the first 3 seconds are not counted."""
     random_, sent = random.Random(rate), 0
-    appended: dict[str, float] = {}
-
-    def delivered(name: str, error: object, message: object) -> None:
-        assert error is None, error
-        appended[name] = message.timestamp()[1] / 1000  # type: ignore[attr-defined]
-
+    appended = Appended()
     begin = time.monotonic()
     while (now := time.monotonic() - begin) < said.seconds:
         while sent < now * rate:
@@ -76,13 +65,13 @@ def measure(
                 event_id=name, user_id=user, item_id=f"i{random_.randrange(said.items)}",
                 kind="click", at_ms=int(time.time() * 1000),
             )  # fmt: skip
-            house.put("events", user, encode(event), on_delivery=partial(delivered, name))
+            house.put("events", user, encode(event), on_delivery=appended.of(name))
             sent += 1
         reader.poll(0.002)
     house.flush()
-    reader.until(appended, limit_s=60)
-    counted = [n for n in appended if int(n.split("-")[1]) >= 3 * rate]
-    ms = [1000 * (reader.seen_at_s[n] - appended[n]) for n in counted]
+    reader.until(appended.at_s, limit_s=60)
+    counted = [n for n in appended.at_s if int(n.split("-")[1]) >= 3 * rate]
+    ms = [1000 * (reader.seen_at_s[n] - appended.at_s[n]) for n in counted]
     return {
         "events/s": rate,
         "events": len(ms),
@@ -90,16 +79,9 @@ def measure(
         "p95 ms": round(percentile(ms, 0.95), 1),
         "p99 ms": round(percentile(ms, 0.99), 1),
         "max ms": round(max(ms), 1),
-        "lost": len(appended.keys() - reader.named.keys()),
+        "lost": len(appended.at_s.keys() - reader.named.keys()),
         "doubled": sum(n > 1 for n in reader.named.values()),
     }
-
-
-def rss_mib(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) // 1024
-    return 0
 
 
 if __name__ == "__main__":

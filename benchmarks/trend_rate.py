@@ -12,7 +12,6 @@ import random
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition  # noqa: E402
 
 from benchmarks.report import percentile, write  # noqa: E402
+from benchmarks.steady import Appended, options_of, rss_mib  # noqa: E402
 from ranking.trend_board import TrendBoard, rows_of  # noqa: E402
 from schemas import Interaction, decode, encode  # noqa: E402
 from tests.support.kafka import running_kafka  # noqa: E402
@@ -35,14 +35,8 @@ PROBES_A_SECOND = 10
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument(
-        "--rates", default="200,1000", help="events a second, comma-separated"
-    )
-    options.add_argument("--seconds", type=float, default=15.0)
+    options = options_of(__doc__, seconds=15.0)
     options.add_argument("--backlog", type=int, default=30_000)
-    options.add_argument("--items", type=int, default=1682)
-    options.add_argument("--users", type=int, default=943)
     said = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     with running_kafka(folder / "kafka") as broker, spine(
@@ -136,13 +130,9 @@ def steady(
     house: Spine, reader: Reader, *, rate: int, said: argparse.Namespace
 ) -> dict[str, object]:
     """Send at this rate and read along; the first 3 seconds are not counted."""
-    appended: dict[str, float] = {}
+    appended = Appended()
     sent, probes, begin = 0, 0, time.monotonic()
     reader.rows, reader.bytes, reader.busy_s = 0, 0, 0.0
-
-    def delivered(name: str, error: object, message: object) -> None:
-        assert error is None, error
-        appended[name] = message.timestamp()[1] / 1000  # type: ignore[attr-defined]
 
     while (now := time.monotonic() - begin) < said.seconds:
         while sent < now * rate:
@@ -150,20 +140,22 @@ def steady(
             more: dict[str, object] = {}
             if probes < now * PROBES_A_SECOND:
                 probe, probes = f"probe-{rate}-{probes}", probes + 1
-                more = {"on_delivery": partial(delivered, probe)}
+                more = {"on_delivery": appended.of(probe)}
             send(house, f"r{rate}-{sent}", said, probe, **more)
             sent += 1
         reader.poll(0.002)
     read = (reader.rows, reader.bytes, reader.busy_s)
     house.flush()
     end = time.monotonic() + 60
-    while appended.keys() - reader.seen_at_s.keys():
+    while appended.at_s.keys() - reader.seen_at_s.keys():
         assert time.monotonic() < end, (
-            f"{len(appended.keys() - reader.seen_at_s.keys())} unseen"
+            f"{len(appended.at_s.keys() - reader.seen_at_s.keys())} unseen"
         )
         reader.poll(0.1)
-    counted = [name for name in appended if int(name.split("-")[2]) >= 3 * PROBES_A_SECOND]
-    s = [reader.seen_at_s[name] - appended[name] for name in counted]
+    counted = [
+        name for name in appended.at_s if int(name.split("-")[2]) >= 3 * PROBES_A_SECOND
+    ]
+    s = [reader.seen_at_s[name] - appended.at_s[name] for name in counted]
     return {
         "what": "steady",
         "events/s": rate,
@@ -181,13 +173,6 @@ def cpu_s(pid: int) -> float:
     """Seconds that a process has computed: does not tell how busy the machine is."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_mib(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) // 1024
-    return 0
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.click_to_list import rss_mib  # noqa: E402
 from benchmarks.report import percentile, write  # noqa: E402
+from benchmarks.steady import rss_mib  # noqa: E402
 from encoders.config import EncoderConfig  # noqa: E402
 from encoders.load import load_encoders, warm_up  # noqa: E402
 from schemas import Interaction, Item, Media, MediaRef, Visit, encode  # noqa: E402
