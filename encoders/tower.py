@@ -44,6 +44,8 @@ class TowerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """vectors a user; an item's score is the best of theirs"""
     content_width: Annotated[int, msgspec.Meta(ge=0)] = 0
     """width of the items' content vectors; 0: there are none"""
+    aged_at_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """the time that items' ages, which the last part of the content tells, are as of; 0: it does not"""
     dropout: Share = 0.2
     trust: Annotated[float, msgspec.Meta(ge=0)] = 2.0
     """events after which half of what was learned of an id counts: n / (n + trust)"""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.law import hash64
+from ranking.ages import AGES, ALIKE, DAY_MS, ages, bucket
 from ranking.catalogue import Catalogue
 from ranking.feature_names import FEATURES, ITEMWISE, PAIRED, PERSONAL
 from ranking.live import Live
@@ -27,12 +28,7 @@ READ = 30  # newest touches that co-visitation is read from
 ENTRY = 20  # a person is new for so many touches
 CATEGORIES = 64
 DENSE = 100_000  # items up to which content is compared with all of them
-DAY_MS = 86_400_000.0
 FRESH_MS = 30 * DAY_MS
-AGES = 49  # three a doubling of an item's age in days, up to 2^16
-_AGE = np.arange(AGES) / 3
-_ALIKE = np.exp(-0.5 * ((_AGE[:, None] - _AGE[None, :]) / 0.35) ** 2).astype(np.float32)
-_ALIKE /= _ALIKE.sum(axis=0)
 
 
 @dataclass(slots=True, eq=False)
@@ -233,17 +229,10 @@ def _category(out_UN: Floats, row_UL: Ints, weight_UL: Floats, category_NG: Floa
     out_UN[:, : len(category_NG)] = held_UG @ category_NG.T
 
 
-def ages(published_at_ms_N: Ints, *, as_of_ms: int) -> Floats:
-    """N: log2 of one and the item's age in days; what is yet to be published is new."""
-    days_N = np.maximum(0, as_of_ms - published_at_ms_N) / DAY_MS
-    logged: Floats = np.log2(1 + days_N).astype(np.float32)
-    return logged
-
-
 def _era(out_UN: Floats, row_UL: Ints, weight_UL: Floats, age_N: Floats) -> None:
     """How much of the newest touches is about as old as an item: a density over the logarithm
     of ages, smoothed, as a logarithm."""
-    place_N = np.minimum((3 * age_N).round().astype(np.int64), AGES - 1)
+    place_N = bucket(age_N)
     here_UL = (row_UL >= 0) & (row_UL < len(place_N))
     u_E, l_E = np.nonzero(here_UL)
     at_E = u_E * AGES + place_N[row_UL[u_E, l_E]]
@@ -251,7 +240,7 @@ def _era(out_UN: Floats, row_UL: Ints, weight_UL: Floats, age_N: Floats) -> None
     summed_C: NDArray[Any] = np.bincount(at_E, weight_UL[u_E, l_E], minlength=cells)
     held_UG = summed_C.reshape(-1, AGES).astype(np.float32)
     held_UG /= np.maximum(held_UG.sum(axis=1, keepdims=True), 1e-9)
-    alike_UG = np.log(0.01 + held_UG @ _ALIKE)
+    alike_UG = np.log(0.01 + held_UG @ ALIKE)
     np.take(alike_UG, place_N, axis=1, out=out_UN)
 
 

@@ -25,6 +25,7 @@ from encoders.tower import TowerSettings
 from encoders.tower_data import Touches
 from encoders.tower_model import TowerModel
 from encoders.tower_train import FineTuning, TowerTraining, fine_tune, train
+from ranking.ages import AGES
 from ranking.blend import (
     Blend,
     blend_of,
@@ -40,7 +41,7 @@ from ranking.fold_live import fold_live
 from ranking.follows import Follows
 from ranking.learn_log import Judged, LearnLog
 from ranking.learn_settings import LearnSettings
-from ranking.model import Fitted, fitted, tower_of, tower_tensors
+from ranking.model import Fitted, fitted, tower_content, tower_of, tower_tensors
 from ranking.people import Ints
 from ranking.trend_config import TrendConfig
 from ranking.world import World
@@ -293,7 +294,10 @@ def _touches(world: World, end: int) -> Touches:
 
 
 def _content(world: World, tower: TowerSettings) -> NDArray[np.float32] | None:
-    return world.vector_ND if tower.content_width else None
+    if not tower.content_width:
+        return None
+    published_N = world.catalogue.published_at_ms[: world.catalogue.size]
+    return tower_content(world.vector_ND, published_N, tower)
 
 
 def _tower(
@@ -303,7 +307,8 @@ def _tower(
         return None
     net = msgspec.structs.replace(
         settings.tower,
-        content_width=world.vector_ND.shape[1] if world.known_N.any() else 0,
+        content_width=world.vector_ND.shape[1] + AGES,
+        aged_at_ms=max(1, int(world.log.at_ms_E[:end].max())),
     )
     return train(
         _touches(world, end), _content(world, net), world.catalogue.name[: world.catalogue.size],

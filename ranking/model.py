@@ -19,6 +19,7 @@ from torch import Tensor
 
 from encoders.tower import Entries, Tower, TowerSettings, scores
 from encoders.tower_model import TowerModel
+from ranking.ages import ages, soft
 from ranking.blend import Blend, blend_of
 from ranking.catalogue import Catalogue
 from ranking.follows import Follows
@@ -53,7 +54,9 @@ class Fitted:
         name_X = catalogue.name[at]
         content = None
         if self.tower.settings.content_width:
-            content = vectors(name_X)[0]
+            content = tower_content(
+                vectors(name_X)[0], catalogue.published_at_ms[at], self.tower.settings
+            )
         vector_XW, bias_X = self.tower.items(name_X, content)
         if rows > held:
             more = torch.zeros(rows - held, vector_XW.shape[1])
@@ -88,6 +91,16 @@ class Fitted:
             logit_UN = scores(user_UKW, self.vector_NW, self.bias_N)
             score_UN: Floats = torch.log_softmax(logit_UN, dim=1).numpy()
         return score_UN
+
+
+def tower_content(
+    vector_XD: Floats, published_at_ms_X: NDArray[np.int64], settings: TowerSettings
+) -> Floats:
+    """What a tower is told of items besides their ids: vectors, and when they were published."""
+    if not settings.aged_at_ms:
+        return vector_XD
+    age_X = ages(published_at_ms_X, as_of_ms=settings.aged_at_ms)
+    return np.concatenate([vector_XD, soft(age_X)], axis=1)
 
 
 def fitted(tensors: Mapping[str, Tensor], catalogue: Catalogue, *, version: str) -> Fitted:

@@ -18,6 +18,7 @@ from ranking.catalogue import Catalogue
 from ranking.ease import ease
 from ranking.feature_names import FEATURES
 from ranking.histories import Pasts
+from ranking.ages import AGES
 from ranking.learn import LearnSettings, judge, learn
 from ranking.learn_log import LearnItems, LearnLog, gain
 from ranking.model import Fitted, fitted, tower_of
@@ -136,7 +137,8 @@ def test_what_was_learned_foretells_more_than_plain_weights_and_popularity(learn
 def test_a_tower_is_part_of_the_model_and_does_no_harm(learned, towered):
     model = tower_of(towered)
     assert model is not None
-    assert model.settings == with_(NET, content_width=WIDTH)
+    aged_at_ms = int(LOG.before(NEWEST).at_ms_E.max())
+    assert model.settings == with_(NET, content_width=WIDTH + AGES, aged_at_ms=aged_at_ms)
     assert tower_of(learned) is None
     assert judge(towered, LOG, newest=NEWEST).score > popular_hits(LOG, NEWEST) + 0.1
 
