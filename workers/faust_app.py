@@ -19,7 +19,7 @@ The only file that knows faust. What has to be known of it (docs/adr/0013):
 import asyncio
 import logging
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,10 @@ class TrendApp:
             return []
         self._next |= {record.partition: record.offset + 1 for record in records}
         return records
+
+    def owned(self) -> Collection[int]:
+        """The partitions that are being read."""
+        return self._next.keys()
 
     def items(self, partition: int) -> dict[str, bytes]:
         """All values of items of a partition, by item id."""

@@ -94,6 +94,8 @@ def fold(worker: Worker, records: Sequence[Record]) -> None:
         worker.states, worker.floors, worker.folded = {}, {}, {}
         worker.appended_ms = []
         metrics.rebalance()
+    for partition in worker.app.owned():  # whoever was here before may have owed tables
+        _state(worker, partition)
     by_partition = dict[int, list[Record]]()
     for record in records:
         by_partition.setdefault(record.partition, []).append(record)
@@ -133,7 +135,8 @@ async def save(worker: Worker, *, now: float, every_s: float) -> None:
     for partition, state in list(worker.states.items()):
         if worker.epoch != worker.app.epoch:
             return
-        floor, folded = worker.floors.get(partition, 0), worker.folded[partition]
+        floor = worker.floors.get(partition, 0)
+        folded = worker.folded.get(partition, floor)
         with metrics.stage("save"):
             if state.dirty():
                 await worker.app.save(partition, state.unsaved(floor=floor))
