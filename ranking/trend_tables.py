@@ -83,6 +83,38 @@ class TrendTables:
         self._waiting.setdefault(before, self._slot)
         self._changed.get(before, set()).discard(item_id)
 
+    def faded(self, item: ItemTrend) -> bool:
+        """Whether nothing of an item is worth telling: counts, windows, pairs."""
+        config = self._config
+        if self._newest_ms - item.newest_ms < 2000 * max(config.windows_s, default=0):
+            return False  # it may be in the newest window or the one before
+        age_s = (self._newest_ms - item.at_ms) / 1000
+        if any(
+            abs(value) * exp2(-age_s / half_s) > LEAST
+            for value, half_s in zip(item.popular, config.half_lives_s, strict=True)
+        ):
+            return False
+        now = [
+            exp2((item.base_ms - self._newest_ms) / v.half_life_ms) for v in config.variants
+        ]
+        return not any(
+            weight * by > LEAST
+            for cell in item.before.values()
+            for weight, by in zip(cell[1:], now, strict=True)
+        )
+
+    def drop(self, item_id: str) -> None:
+        """An item that has faded is let go; what readers have of it fades there as well."""
+        bucket = item_hash(item_id) % self._config.buckets
+        self._members[bucket].pop(item_id, None)
+        self._changed.get(bucket, set()).discard(item_id)
+        for before in self._items[item_id].before:
+            rows = self._followers.get(before, {})
+            rows.pop(item_id, None)
+            self._changed.get(before, set()).discard(item_id)
+            if not rows:
+                self._followers.pop(before, None)
+
     def waiting(self) -> bool:
         """Whether anything is to be published."""
         return bool(self._waiting)
@@ -166,7 +198,7 @@ class TrendTables:
                 table = f"popular/{half_s}/{self._partition}\n"
                 rows += [(table + name, self._popular(name, n)) for name in changed]
             return rows
-        cells = self._followers[key]
+        cells = self._followers.get(key, {})
         for n, variant in self._variants(key):
             table = f"follows/{variant.name}/{self._partition}/{key.lstrip(ENTRY)}\n"
             rows += [

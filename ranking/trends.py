@@ -24,15 +24,18 @@ from ranking.trend_state import (
 from ranking.trend_tables import TrendTables
 from schemas import TrendTable
 
+SWEPT = 500
+"""Items that are looked at, at each save, whether they have faded away."""
 Saved = Callable[[int], bytes | None]
 """A user's value as it was saved; None for a user that nothing is known of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Values that changed since they were last saved. A user without a past is None."""
+    """Values that changed since they were last saved. A user without a past is None, and so is
+    an item that has faded away."""
 
-    items: Mapping[str, bytes]
+    items: Mapping[str, bytes | None]
     users: Mapping[int, bytes | None]
 
 
@@ -61,6 +64,7 @@ class Trends:
         self._items = {name: item_from(data) for name, data in (items or {}).items()}
         self._users: dict[int, UserPast] = {}
         self._changed_items: set[str] = set()
+        self._unswept: list[str] = []
         self._changed_users: set[int] = set()
         self._erased: set[int] = set()
         self._tables = TrendTables(partition, self._items, config)
@@ -100,8 +104,10 @@ class Trends:
             users[name] = to_bytes(past) if past.events or past.offset >= floor else None
             if past.erased:
                 self._erased.add(name)
-        items = {name: to_bytes(self._items[name]) for name in self._changed_items}
-        return Changes(items, users)
+        items: dict[str, bytes | None] = {
+            name: to_bytes(self._items[name]) for name in self._changed_items
+        }
+        return Changes(items | dict.fromkeys(self._swept(floor)), users)
 
     def saved(self) -> None:
         """What `unsaved` gave is durable, and nothing was applied since. Who was erased stays,
@@ -113,6 +119,22 @@ class Trends:
     def item(self, item_id: str) -> ItemTrend | None:
         """What is known of an item, to look at."""
         return self._items.get(item_id)
+
+    def _swept(self, floor: int) -> list[str]:
+        """Items that are worth nothing any more and that no replay can ask for, let go: looked
+        for in turn, some at each save."""
+        names = self._unswept or list(self._items)
+        self._unswept = names[SWEPT:]
+        gone = list[str]()
+        for name in names[:SWEPT]:
+            item = self._items.get(name)
+            if item is None or item.offset >= floor or name in self._changed_items:
+                continue
+            if self._tables.faded(item):
+                self._tables.drop(name)
+                del self._items[name]
+                gone.append(name)
+        return gone
 
     def _user(self, name: int) -> UserPast:
         user = self._users.get(name)

@@ -23,7 +23,7 @@ LAW = Law()
 NEAR = Variant(name="near", lag_weights=(1.0, 0.5), half_life_ms=1000.0 * HOUR_MS)
 CONFIG = TrendConfig(
     half_lives_s=[3600, 86_400],
-    windows_s=[3600],
+    windows_s=[3600, 86_400],  # so long that nothing here fades away
     variants=(NEAR,),
     buckets=4,
     keep_rows=1000,
@@ -48,7 +48,8 @@ class Disk:
         chance = random.Random(seed)
         for name, data in changes.items.items():
             if chance.random() < share:
-                self.items[name] = data
+                self.items.pop(name, None)
+                self.items |= {name: data} if data is not None else {}
         for user, past in changes.users.items():
             if chance.random() < share:
                 self.users[user] = past or b""
@@ -252,6 +253,24 @@ def test_an_item_keeps_the_heaviest_of_what_came_before_it():
     item = item_from(items_of(log, config)["z"])
     assert len(item.before) <= 10
     assert max(item.before, key=lambda name: item.before[name][1]) == "p0"
+
+
+def test_an_item_that_has_faded_away_is_let_go_and_counts_anew():
+    short = Variant(name="near", lag_weights=(1.0,), half_life_ms=1.0 * HOUR_MS)
+    config = TrendConfig(half_lives_s=(3600,), windows_s=(3600,), variants=(short,))
+    disk, late = Disk(), AT_MS + 100 * HOUR_MS
+    trends = disk.trends(config)
+    trends.apply([event(0, 1, "a"), event(1, 1, "b"), event(2, 2, "c", at_ms=late)])
+    for floor in (0, 0, 2):  # saved; still asked for; no more
+        disk.write(trends.unsaved(floor=floor))
+        trends.saved()
+        assert trends.item("a") is not None or floor == 2
+    assert set(disk.items) == {"c"}
+    trends.apply([event(3, 1, "b", at_ms=late), event(4, 3, "a", at_ms=late)])
+    for seen in (board(*trends.drain()), board(*disk.trends(config).drain())):
+        popular = seen.popular(3600, at_ms=late)
+        assert popular.get("c") == pytest.approx(1.0)
+    assert trends.item("a") is not None
 
 
 def test_a_record_stays_small_and_a_name_that_is_too_long_is_left_out():

@@ -1,7 +1,9 @@
-"""The trend worker killed three times, and once without its folder: not one event more or less."""
+"""The trend worker killed three times, once without its folder, and as one of two: not one event
+more or less."""
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -22,6 +24,7 @@ from workers.trend_events import decoded
 
 pytest.importorskip("faust")
 pytestmark = [pytest.mark.wire, pytest.mark.fault, pytest.mark.timeout(400)]
+SEED = int(os.environ.get("TREND_SEED", "1"))
 EVENTS, USERS, ITEMS, AT_MS = 3_200, 40, 30, 1_764_000_000_000
 
 
@@ -165,7 +168,7 @@ def settle(house: Spine, worker: Process) -> None:
 
 @pytest.mark.parametrize("store", ["rocksdb", "memory"])
 def test_a_trend_worker_killed_three_times_counts_each_event_once(house: Spine, store: str):
-    events, chance = log_of(1), random.Random(2)
+    events, chance = log_of(SEED), random.Random(SEED + 1)
     part = len(events) // 4
     for quarter in range(4):
         worker = house.start("trend", STREAMREC_TREND__STORE=store)
@@ -195,3 +198,21 @@ def test_a_worker_without_its_folder_has_its_tables_back_from_the_changelog(hous
     worker = house.start("trend")
     settle(house, worker)
     assert worker.stop() == 0
+
+
+def test_of_two_trend_workers_one_is_killed_and_the_other_counts_its_events_once(
+    house: Spine,
+):
+    events = log_of(SEED + 4)
+    half = len(events) // 2
+    workers = [house.start("trend", name) for name in ("worker-0", "worker-1")]
+    for worker in workers:
+        worker.wait_ready()
+    house.send(*events[:half])
+    house.flush()
+    wait_for(lambda: folded(workers[1]), limit_s=60, what="events of the other's own")
+    kill_after(workers[0], half // 8)
+    house.send(*events[half:])
+    house.flush()
+    settle(house, workers[1])
+    assert workers[1].stop() == 0
