@@ -1,9 +1,12 @@
 """What several flows begin with: encoders, loaded once, and logs with workers on them."""
 
+from pathlib import Path
+
 import pytest
 
 from encoders.config import EncoderConfig
 from encoders.load import load_encoders
+from tests.support.academy import Academy
 from tests.support.house import House
 from tests.support.workshop import Workshop
 
@@ -24,4 +27,12 @@ def house() -> House:
     made = House()
     for n in range(30):
         made.item(f"i{n}", categories=["even" if n % 2 == 0 else "odd"])
+    return made
+
+
+@pytest.fixture
+def academy(tmp_path: Path) -> Academy:
+    """A train worker's topics and folder, with items."""
+    made = Academy(tmp_path)
+    made.catalogue()
     return made

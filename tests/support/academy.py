@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from encoders.law import Law
 from ranking.trend_config import TrendConfig
-from schemas import Event, Interaction, ModelCard
+from schemas import Event, Interaction, ModelCard, Slate, Visit
 from tests.support import counts
 from tests.support.house import EVENTS, ITEMS, NOW, VECTORS, WIDTH, House
 from tests.support.waiting import Turned
@@ -135,3 +135,23 @@ def chains(count_: int, *, start: int = 0, users: int = 12, step: int = 7) -> li
             )
         )  # fmt: skip
     return out
+
+
+def versions(academy: Academy, worker: Any, *users: str) -> list[str]:
+    """The model that each of these people's next list names."""
+    academy.house.now_ms += 1_000
+    number = len(academy.house.slates())
+    academy.house.tell(
+        *(
+            Visit(event_id=f"v{number}-{n}", user_id=user, at_ms=academy.house.now_ms)
+            for n, user in enumerate(users)
+        )
+    )
+    asked = [f"v{number}-{n}" for n in range(len(users))]
+    found: dict[str, Slate] = {}
+    for _ in range(20):
+        academy.house.turn(worker, 5)
+        found = {e: s for s in academy.house.slates() for e in s.caused_by}
+        if found.keys() >= set(asked):
+            break
+    return [found[event].versions["model"] for event in asked]
