@@ -31,8 +31,8 @@ EVENTS, USERS, ITEMS, AT_MS = 3_200, 40, 30, 1_764_000_000_000
 @pytest.fixture
 def house(broker: Broker, topic_prefix: str, tmp_path: Path) -> Iterator[Spine]:
     more = {
-        "STREAMREC_TREND__SAVE_EVERY_S": "0.3",
-        "STREAMREC_TREND__PUBLISH_EVERY_S": "0.1",
+        "STREAMREC_TREND__SAVE_EVERY_S": "0.02",  # a kill is in the midst of one
+        "STREAMREC_TREND__PUBLISH_EVERY_S": "0.01",
         "STREAMREC_TREND__BATCH": "50",
         "STREAMREC_TREND__PUBLISH_ROWS": "500",
     }
