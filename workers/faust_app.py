@@ -61,7 +61,7 @@ class TrendApp:
         self._opened, self._next = -1, dict[int, int]()
         self._saved: dict[int, dict[str, bytes]] | None = None
         self._writing = asyncio.Lock()
-        self.epoch = 0
+        self.epoch, self._assigned = 0, -1
         for name in LOUD:
             logging.getLogger(name).setLevel(logging.ERROR)
         self._app = faust.App(
@@ -99,6 +99,7 @@ class TrendApp:
         )  # fmt: skip
         self._app.agent(source, name="trend")(_pass_over)  # so that the group owns them
         self._lost = self._app.on_partitions_revoked.connect(self._on_revoked)
+        self._gained = self._app.on_partitions_assigned.connect(self._on_assigned)
 
     async def start(self) -> None:
         """Joins the group; tables are recovered in the background."""
@@ -113,7 +114,7 @@ class TrendApp:
 
     def ready(self) -> bool:
         """Whether the tables are recovered."""
-        return bool(self._app.tables.actives_ready)
+        return self._assigned == self.epoch and bool(self._app.tables.actives_ready)
 
     def check(self) -> None:
         """Raises TransientError once faust has given up: a restart begins at what is saved."""
@@ -257,6 +258,11 @@ class TrendApp:
         )
         async with self._writing:
             pass
+
+    async def _on_assigned(self, *_: Any, **__: Any) -> None:
+        """A recovery that was under way may have called the tables ready since."""
+        self._app.tables.actives_ready = False
+        self._assigned = self.epoch
 
     def _table(self, name: str, partitions: int, config: Config) -> Any:
         return self._app.Table(
