@@ -27,7 +27,7 @@ check: setup ## lint, format and types
 	$(PY) -m mypy
 
 test: kafka-needs setup ## every test, on a real Kafka that it starts; T=path or T="-k name" for some
-	$(PY) -m pytest $(T)
+	$(PY) -m pytest $(or $(T),-n 2)
 
 demo: kafka-needs setup ## Kafka, topics, workers and real ratings, to three people's lists
 	.venv/bin/rec demo $(ARGS)

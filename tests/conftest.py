@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,6 +17,22 @@ from workers.laptop_kafka import Broker
 # compute is small, and two threads that wait for each other on cores which others use turn a
 # second into a minute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+KAFKA = re.compile(r"tests/wire/|tests/contract/test_(kafka|log|topics)_?\w*\.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n 2`: what talks to Kafka runs in one process, one after the other and on one
+    broker; beside it the rest, each file whole, for what is loaded once a file or a session."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class KafkaApart(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "kafka" if KAFKA.match(nodeid) else nodeid.partition("::")[0]
+
+    return KafkaApart(config, log)
 
 
 @pytest.fixture(scope="session")
