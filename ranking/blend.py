@@ -17,7 +17,9 @@ from torch.nn.functional import log_softmax
 
 from ranking.feature_names import FEATURES
 
-HIDDEN = 32
+HIDDEN = 64
+RARE = 3.0
+"""Weight of a touch of an item that few touched, against others."""
 MOST_FEW = 5.0  # decayed touches up to which an item is rare at most
 LONG = FEATURES.index("popular_long")
 
@@ -94,7 +96,7 @@ def blend_tensors(blend: Blend) -> dict[str, Tensor]:
     return {f"blend.{name}": t.contiguous() for name, t in blend.state_dict().items()}
 
 
-def rarity(blend: Blend, feature_UF: Tensor, rare: float = 3.0) -> Tensor:
+def rarity(blend: Blend, feature_UF: Tensor, rare: float = RARE) -> Tensor:
     """U: weight of a touch, `rare` for items that few touched: without it a blend learns that
     cold items are never right, for they seldom are."""
     few_U = feature_UF[:, LONG] < log1p(4 * float(blend.few))  # type: ignore[arg-type]

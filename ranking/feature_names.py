@@ -7,7 +7,8 @@ SOURCE_OF = {
     "ease": "together",  # learned: what speaks for what, indirect ways taken out
     "sequence": "sequence",  # the user tower
     "category": "category",  # categories of the newest touches
-    "era": "category",  # of an age, when published, as the newest touches
+    "era": "category",  # published when the newest touches were
+    "fame": "interest",  # as well known, or as little, as the newest touches
     "content": "interest",  # likeness to the newest touches
     "interest": "interest",  # likeness to the long-term interest
     "entry": "popular",  # what people begin with, by how many they touched so far

@@ -29,6 +29,8 @@ ENTRY = 20  # a person is new for so many touches
 CATEGORIES = 64
 DENSE = 100_000  # items up to which content is compared with all of them
 FRESH_MS = 30 * DAY_MS
+_TOUCH = 4.0  # what one count is worth within the logarithm
+_LONG = ITEMWISE.index("popular_long")
 
 
 @dataclass(slots=True, eq=False)
@@ -163,10 +165,13 @@ def features(
     _category(at["category"], row_UL, weight_UL, sources.category_NG[:rows])
     # of the trends' own time: a list must not depend on who else is in its batch
     newest_ms = live.newest_ms if live.ready else int(as_of_U.max(initial=0))
+    of_items_IN = itemwise(sources, as_of_ms=newest_ms)
     age_N = ages(sources.catalogue.published_at_ms[:rows], as_of_ms=newest_ms)
-    _era(at["era"], row_UL, weight_UL, age_N)
+    _like(at["era"], row_UL, weight_UL, bucket(age_N))
+    touches_N = np.expm1(of_items_IN[_LONG]) / _TOUCH
+    _like(at["fame"], row_UL, weight_UL, bucket(np.log2(1 + 2 * touches_N)))
     _content(at, row_UL, weight_UL, sources=sources, interest_UD=interest_UD, found=found)
-    return Features(out, itemwise(sources, as_of_ms=newest_ms), personal(people))
+    return Features(out, of_items_IN, personal(people))
 
 
 def itemwise(sources: Sources, *, as_of_ms: int) -> Floats:
@@ -175,7 +180,7 @@ def itemwise(sources: Sources, *, as_of_ms: int) -> Floats:
     rows = catalogue.size
     out = np.zeros((len(ITEMWISE), rows), np.float32)
     for i, table in enumerate(popular[: len(ITEMWISE) - 3]):
-        out[i] = _log(table.read(rows, as_of_ms=as_of_ms), 4)
+        out[i] = _log(table.read(rows, as_of_ms=as_of_ms), _TOUCH)
     published_N = catalogue.published_at_ms[:rows]
     age_N = np.maximum(0, as_of_ms - published_N) / FRESH_MS
     out[-3] = np.where(catalogue.hash[:rows] != 0, np.exp2(-age_N), 0)
@@ -229,10 +234,9 @@ def _category(out_UN: Floats, row_UL: Ints, weight_UL: Floats, category_NG: Floa
     out_UN[:, : len(category_NG)] = held_UG @ category_NG.T
 
 
-def _era(out_UN: Floats, row_UL: Ints, weight_UL: Floats, age_N: Floats) -> None:
-    """How much of the newest touches is about as old as an item: a density over the logarithm
-    of ages, smoothed, as a logarithm."""
-    place_N = bucket(age_N)
+def _like(out_UN: Floats, row_UL: Ints, weight_UL: Floats, place_N: Ints) -> None:
+    """How much of the newest touches is about where an item is on a scale of `AGES` buckets
+    (how old it is, how well known): a smoothed density, as a logarithm."""
     here_UL = (row_UL >= 0) & (row_UL < len(place_N))
     u_E, l_E = np.nonzero(here_UL)
     at_E = u_E * AGES + place_N[row_UL[u_E, l_E]]

@@ -3,6 +3,7 @@
 import msgspec
 
 from encoders.tower import TowerSettings
+from ranking.blend import RARE
 
 
 class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,7 +20,7 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     candidates: int = 160
     """candidates of an event that the blend learns from, one the right one"""
     epochs: int = 8
-    rare: float = 3.0
+    rare: float = RARE
     """weight of a touch of an item that few touched, against others, for the blend"""
     learning_rate: float = 3e-3
     tower: TowerSettings | None = TowerSettings()
