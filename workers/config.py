@@ -90,7 +90,7 @@ class ListConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """items a list"""
     ranker: Literal["blend", "content"] = "blend"
     """blend: trends, the trained model and content, as far as they are there; content: alone"""
-    blend_rate: Annotated[float, Meta(ge=0, le=0.1)] = 0.0003
+    blend_rate: Annotated[float, Meta(ge=0, le=0.1)] = 0.0001
     """how fast the blend follows what people do next; 0: it stays as it was trained"""
     reasons: Annotated[int, Meta(ge=0, le=10)] = 2
     """reasons an item"""
