@@ -40,6 +40,13 @@ from workers.model_files import write_model  # noqa: E402
 QUESTION = "Does an outside program get the lists that the evaluation measured?"
 K, LIMIT_S = 20, 60
 ONLY_TEXT = {"image": "none", "audio": "none", "video": "none", "sensor": "none"}
+SETTINGS = {
+    "STREAMREC_ENCODERS__WIDTH": "256",
+    "STREAMREC_LIST__K": str(K),
+    "STREAMREC_LIST__REASONS": "0",
+    "STREAMREC_LIST__BLEND_RATE": "0",
+    **{f"STREAMREC_ENCODERS__{name.upper()}": none for name, none in ONLY_TEXT.items()},
+}
 Models = dict[int, Mapping[str, Tensor]]
 """Models by the number of asked events after which they came into force."""
 
@@ -68,11 +75,10 @@ def main() -> None:
         learning=LearnSettings(tower_epochs=said.tower_epochs),
     )
     inside, models = measured(served, log, split, keep=said.keep or folder)
-    with running_kafka(folder / "kafka") as broker, spine(
-        broker.bootstrap, "outside", folder, STREAMREC_ENCODERS__WIDTH="256",
-        STREAMREC_LIST__K=str(K), STREAMREC_LIST__BLEND_RATE="0", STREAMREC_LIST__REASONS="0",
-        **{f"STREAMREC_ENCODERS__{name.upper()}": none for name, none in ONLY_TEXT.items()},
-    ) as house:  # fmt: skip
+    with (
+        running_kafka(folder / "kafka") as broker,
+        spine(broker.bootstrap, "outside", folder, **SETTINGS) as house,
+    ):
         list_EK = Outside(house, served, log, split, models).lists()
     if said.keep:
         np.savez(said.keep / "lists.npz", inside=inside.list_EK, outside=list_EK)
