@@ -50,7 +50,7 @@ def main() -> None:
         worker.wait_ready()
         reader = Reader(house)
         rows += [
-            steady(house, reader, rate=int(rate), said=said)
+            steady(house, reader, worker, rate=int(rate), said=said)
             for rate in said.rates.split(",")
         ]
         rows[-1]["worker RSS MiB"] = rss_mib(worker.child.pid)
@@ -127,11 +127,12 @@ class Reader:
 
 
 def steady(
-    house: Spine, reader: Reader, *, rate: int, said: argparse.Namespace
+    house: Spine, reader: Reader, worker: Process, *, rate: int, said: argparse.Namespace
 ) -> dict[str, object]:
     """Send at this rate and read along; the first 3 seconds are not counted."""
     appended = Appended()
     sent, probes, begin = 0, 0, time.monotonic()
+    busy_s = cpu_s(worker.child.pid)
     reader.rows, reader.bytes, reader.busy_s = 0, 0, 0.0
 
     while (now := time.monotonic() - begin) < said.seconds:
@@ -145,6 +146,7 @@ def steady(
             sent += 1
         reader.poll(0.002)
     read = (reader.rows, reader.bytes, reader.busy_s)
+    busy_s = cpu_s(worker.child.pid) - busy_s
     house.flush()
     end = time.monotonic() + 60
     while appended.at_s.keys() - reader.seen_at_s.keys():
@@ -165,6 +167,7 @@ def steady(
         "max s": round(max(s), 2),
         "rows/s": round(read[0] / said.seconds),
         "KiB/s": round(read[1] / said.seconds / 1024),
+        "worker CPU": round(busy_s / said.seconds, 3),
         "reader CPU": round(read[2] / said.seconds, 3),
     }
 

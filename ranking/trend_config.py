@@ -68,7 +68,7 @@ class TrendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """rows of a table of what follows an item, the heaviest"""
     publish_every_s: Seconds = 0.5
     """how often changes are published"""
-    publish_rows: Positive = 2000
+    publish_rows: Positive = 500
     """rows a partition and publish in whole tables (a record counts as 50 more); beyond it changed rows go out alone first"""
     slots: Annotated[int, msgspec.Meta(ge=8)] = 512
     """records of changed rows kept a partition"""

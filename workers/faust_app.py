@@ -35,6 +35,8 @@ Written = tuple[bytes | None, bytes | None, Headers]
 log = structlog.get_logger(__name__)
 LOUD = ("faust", "mode", "aiokafka", "kafka")
 """Loggers that tell at length of what is ours to tell."""
+GATHER_S = 0.05
+"""Where we keep up, events are gathered for so long: to turn for each alone costs more than it."""
 MAX_REQUEST = 4 * 1024 * 1024
 ROCKS = {
     "driver": "rocksdict",
@@ -62,6 +64,7 @@ class TrendApp:
         self._saved: dict[int, dict[str, bytes]] | None = None
         self._writing = asyncio.Lock()
         self.epoch, self._assigned = 0, -1
+        self._idle = False
         for name in LOUD:
             logging.getLogger(name).setLevel(logging.ERROR)
         self._app = faust.App(
@@ -125,6 +128,8 @@ class TrendApp:
         """Events of the partitions that we own, from what is committed on, in order and without
         a gap; waits at most so long for the first. Nothing before the tables are recovered."""
         await self._close_stale()
+        if self._idle:
+            await asyncio.sleep(min(GATHER_S, timeout_s))
         if self.ready() and self._opened != self.epoch:
             await self._open()
         reader, epoch = self._reader, self.epoch
@@ -134,6 +139,7 @@ class TrendApp:
         records = await asyncio.to_thread(reader.refresh, limit=limit, timeout_s=timeout_s)
         if epoch != self.epoch:
             return []
+        self._idle = len(records) < limit // 2
         self._next |= {record.partition: record.offset + 1 for record in records}
         return records
 
