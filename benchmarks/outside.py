@@ -4,11 +4,13 @@ The same events twice: through `rec evaluate`'s served system on memory doors, a
 Kafka with a recommend worker as a process of its own. There a program asks before each of the
 last events by a visit, reads the list from the topic, and only then sends the event. Models go
 there as cards and files, trends as the records that the trend worker would write by then; the
-blend stays as it was trained, for its online steps depend on how events fall into batches.
+blend stays as it was trained, for its online steps depend on how events fall into batches. With
+`--trend-worker` a real one writes the trends, as late as it is: then lists are alike, not equal.
 """
 
 import argparse
 import hashlib
+import re
 import sys
 import tempfile
 import time
@@ -33,7 +35,8 @@ from ranking.learn import LearnSettings  # noqa: E402
 from ranking.trends import Trends  # noqa: E402
 from schemas import Interaction, Slate, Visit, encode  # noqa: E402
 from tests.support.kafka import running_kafka  # noqa: E402
-from tests.support.spine import Reader, Spine, spine  # noqa: E402
+from tests.support.spine import Process, Reader, Spine, spine  # noqa: E402
+from tests.support.waiting import wait_for  # noqa: E402
 from workers.demo import CACHE  # noqa: E402
 from workers.model_files import write_model  # noqa: E402
 
@@ -60,6 +63,7 @@ def main() -> None:
         "--keep", type=Path, help="folder of what a rerun need not make again: item vectors, "
         "the model after the history (empty it when learning has changed), the lists",
     )  # fmt: skip
+    options.add_argument("--trend-worker", action="store_true", help="trends by a real one")
     said = options.parse_args()
     log = movielens_100k(cache=CACHE)
     if said.history:
@@ -79,10 +83,12 @@ def main() -> None:
         running_kafka(folder / "kafka") as broker,
         spine(broker.bootstrap, "outside", folder, **SETTINGS) as house,
     ):
-        list_EK = Outside(house, served, log, split, models).lists()
+        trending = house.start("trend") if said.trend_worker else None
+        list_EK = Outside(house, served, log, split, models, trending).lists()
     if said.keep:
         np.savez(said.keep / "lists.npz", inside=inside.list_EK, outside=list_EK)
-    write("outside", QUESTION, [compared(inside, list_EK, log, split)])
+    name = "outside-trend-worker" if said.trend_worker else "outside"
+    write(name, QUESTION, [compared(inside, list_EK, log, split)])
 
 
 def measured(
@@ -112,8 +118,10 @@ class Outside:
     log: Log
     split: Split
     models: Models
+    trending: Process | None = None  # a trend worker; none: records as it would write them
     trends: Trends = field(init=False)
     told: int = 0  # events that the trends have heard of
+    written: str = ""
 
     def __post_init__(self) -> None:
         self.trends = Trends(0, config=FAST, law=self.house.config.law.law())
@@ -126,6 +134,8 @@ class Outside:
         reader = Reader(self.house.bootstrap, self.house.topic("recommendations"))
         before = self.log.events[: self.split.history]
         reader.until([event.event_id for event in before], limit_s=600)
+        if self.trending is not None:
+            wait_for(self._settled, limit_s=600, what="all trends", every_s=1)
         row = {item.item_id: n for n, item in enumerate(self.log.items)}
         list_EK = np.full((self.split.stream, K), -1, np.int64)
         for n in range(self.split.stream):
@@ -158,6 +168,8 @@ class Outside:
     def _hear(self, until_ms: int, *, end: int) -> None:
         """What the trend worker would have written: of events before `end` those up to a time."""
         events, first = self.log.events, self.told
+        if self.trending is not None:
+            return
         while self.told < end and events[self.told].at_ms <= until_ms:
             self.told += 1
         if self.told > first:
@@ -166,6 +178,17 @@ class Outside:
             for table in self.trends.drain():
                 self.house.put("trends", table.name, encode(table))
             self.house.flush()
+
+    def _settled(self) -> bool:
+        """Whether the trend worker has taken in the history and writes nothing more of it."""
+        assert self.trending is not None
+        said = self.trending.get("/metrics")[1].decode()
+        count = r'^streamrec_events_total\{outcome="accepted",type="interaction"\} (\S+)'
+        counted = re.search(count, said, re.MULTILINE)
+        written = re.search(r"^streamrec_trend_tables_total (\S+)", said, re.MULTILINE)
+        before, self.written = self.written, written[1] if written else ""
+        all_of_it = counted and float(counted[1]) >= self.split.history
+        return bool(all_of_it and self.written == before)
 
     def _card(self, tensors: Mapping[str, Tensor]) -> str:
         card = write_model(
