@@ -276,6 +276,31 @@ def test_features_have_a_name_each_and_are_finite():
     assert every[0, 7, at("content")] > every[0, 5, at("content")]
 
 
+def test_what_is_as_old_as_what_was_touched_is_told_from_what_is_not():
+    sources = world()
+    old, year_ms = np.arange(0, ITEMS, 2), 365 * 86_400_000
+    sources.catalogue.published_at_ms[old] = AT_MS - 10 * year_ms
+    who = people([2, 4], [3, 5], [])
+    told = features(who, sources, interest_UD=interests(who, sources))
+    era_UN = told.of(np.tile(np.arange(ITEMS), (3, 1)))[..., FEATURES.index("era")]
+    assert era_UN[0, old].min() > era_UN[0, 1::2].max()
+    assert era_UN[1, old].max() < era_UN[1, 1::2].min()
+    assert np.ptp(era_UN[2]) == 0
+
+
+def test_who_touches_what_few_know_is_told_what_else_few_know():
+    sources = world()
+    half_s = sources.live.config.half_lives_s[3]
+    rows = [(f"i{n}", 400.0 if n % 2 else 1.0) for n in range(ITEMS)]
+    known = TrendTable(name=f"popular/{half_s}/0/b00", at_ms=AT_MS, rows=rows)
+    sources.live.take([known], sources.catalogue)
+    who = people([2, 4], [3, 5])
+    told = features(who, sources, interest_UD=interests(who, sources))
+    fame_UN = told.of(np.tile(np.arange(ITEMS), (2, 1)))[..., FEATURES.index("fame")]
+    assert fame_UN[0, 0::2].min() > fame_UN[0, 1::2].max()
+    assert fame_UN[1, 0::2].max() < fame_UN[1, 1::2].min()
+
+
 def test_the_prior_is_the_linear_part_over_all_items():
     sources = world()
     who = people([3, 2], [7])

@@ -13,12 +13,12 @@ from safetensors.torch import load, save
 
 from encoders.law import CODES
 from encoders.tower import TowerSettings
+from ranking.ages import AGES
 from ranking.blend import Blend, blend_tensors
 from ranking.catalogue import Catalogue
 from ranking.ease import ease
 from ranking.feature_names import FEATURES
 from ranking.histories import Pasts
-from ranking.ages import AGES
 from ranking.learn import LearnSettings, judge, learn
 from ranking.learn_log import LearnItems, LearnLog, gain
 from ranking.model import Fitted, fitted, tower_of

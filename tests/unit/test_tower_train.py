@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoders.tower import Entries, TowerSettings
+from encoders.tower import Entries, TowerSettings, scores
 from encoders.tower_data import Touches
 from encoders.tower_model import TowerModel
 from encoders.tower_score import ranks
@@ -132,6 +132,29 @@ def test_items_of_the_same_content_are_foretold_untouched() -> None:
         untouched_U4 = (user_UW @ vector_XW.T + bias_X)[:, -4:]
     assert untouched_U4[0, 0] > untouched_U4[0, 1]
     assert untouched_U4[1, 1] > untouched_U4[1, 0]
+
+
+def test_what_was_not_there_yet_was_not_passed_over() -> None:
+    """Of the last item nothing is known but that it is of a sort of its own."""
+    content = np.zeros((ITEMS, 2), np.float32)
+    content[:-1, 0], content[-1, 1] = 1, 1
+    said = msgspec.structs.replace(NET, content_width=2)
+    share = {}
+    for born in (True, False):
+        way = msgspec.structs.replace(WAY, born=born)
+        model = train(rings(items=ITEMS - 1), content, HASHES, settings=said, training=way)
+        vector_XW, bias_X = model.items(HASHES, content)
+        item_UL = torch.tensor([[0, 1, 2, 3]])
+        told = Entries(
+            item_UL,
+            torch.arange(4)[None] * DAY_MS,
+            torch.zeros(1, 4).long(),
+            torch.zeros(1, 4),
+        )
+        with torch.inference_mode():
+            user_UKW = model.net.users(vector_XW, told, vector_XW[item_UL].mean(dim=1))
+            share[born] = float(scores(user_UKW, vector_XW, bias_X).softmax(dim=1)[0, -1])
+    assert share[True] > 2 * share[False]
 
 
 def test_a_corrected_sample_stands_for_all_items() -> None:
