@@ -62,7 +62,7 @@ class TrendApp:
         self._stale: KafkaTable | None = None
         self._opened, self._next = -1, dict[int, int]()
         self._saved: dict[int, dict[str, bytes]] | None = None
-        self._writing = asyncio.Lock()
+        self._writes = set[asyncio.Future[None]]()
         self.epoch, self._assigned = 0, -1
         self._idle = False
         for name in LOUD:
@@ -80,7 +80,7 @@ class TrendApp:
             producer_acks=-1,
             producer_linger=0.005,
             producer_compression_type="lz4",
-            producer_max_batch_size=256 * 1024,
+            producer_max_batch_size=768 * 1024,
             producer_max_request_size=MAX_REQUEST,
             store="memory://" if trend.store == "memory" else "rocksdb://",
             datadir=Path(trend.path) / kafka.worker,
@@ -167,20 +167,25 @@ class TrendApp:
         TransientError if they may not have."""
         items = {f"{partition}/{n}".encode(): value for n, value in changes.items.items()}
         users = {_user_key(partition, n): value for n, value in changes.users.items()}
-        async with self._writing:
+        done = asyncio.get_running_loop().create_future()
+        self._writes.add(done)
+        try:
             for table, values in ((self._items, items), (self._users, users)):
                 at = self._tp(partition, table.changelog_topic.get_topic_name())
                 end = await self._append(at, [(*pair, ()) for pair in values.items()])
                 table.apply_changelog_batch(
                     [_Event(at, end, key, value) for key, value in values.items()]
                 )
+        finally:
+            self._writes.discard(done)
+            done.set_result(None)
 
-    async def commit(self, partition: int, offset: int) -> bool:
-        """Commit all before an offset of a partition; whether the group has taken it. A replay
-        begins there or later from then on."""
+    async def commit(self, offsets: Mapping[int, int]) -> bool:
+        """Commit all before these offsets, by partition; whether the group has taken them. A
+        replay begins there or later from then on."""
         epoch = self.epoch
-        taken = await self._app.consumer._commit({self._tp(partition): offset})
-        return bool(taken) and epoch == self.epoch
+        at = {self._tp(partition): offset for partition, offset in offsets.items()}
+        return bool(await self._app.consumer._commit(at)) and epoch == self.epoch
 
     async def publish(self, topic: str, records: Iterable[Outbound]) -> None:
         """To the one partition of a topic; returns when all replicas have them."""
@@ -262,8 +267,8 @@ class TrendApp:
                 for name in (self._events, *changelogs)
             }
         )
-        async with self._writing:
-            pass
+        if self._writes:
+            await asyncio.wait(set(self._writes))
 
     async def _on_assigned(self, *_: Any, **__: Any) -> None:
         """A recovery that was under way may have called the tables ready since."""

@@ -132,21 +132,28 @@ async def save(worker: Worker, *, now: float, every_s: float) -> None:
     if now - worker.saved_s < every_s:
         return
     worker.saved_s = now
-    for partition, state in list(worker.states.items()):
-        if worker.epoch != worker.app.epoch:
-            return
-        floor = worker.floors.get(partition, 0)
-        folded = worker.folded.get(partition, floor)
-        with metrics.stage("save"):
-            if state.dirty():
-                await worker.app.save(partition, state.unsaved(floor=floor))
-        if worker.epoch != worker.app.epoch:
-            return
+    states = dict(worker.states)
+    with metrics.stage("save"):
+        done = [_write(worker, partition) for partition in states]
+        for failure in await asyncio.gather(*done, return_exceptions=True):
+            if isinstance(failure, BaseException):
+                raise failure
+    if worker.epoch != worker.app.epoch:
+        return
+    for state in states.values():
         state.saved()
-        if folded > floor:
-            with metrics.stage("commit"):
-                if await worker.app.commit(partition, folded):
-                    worker.floors[partition] = folded
+    folded = {n: at for n, at in worker.folded.items() if at > worker.floors.get(n, 0)}
+    if folded:
+        with metrics.stage("commit"):
+            if await worker.app.commit(folded):
+                worker.floors |= folded
+
+
+async def _write(worker: Worker, partition: int) -> None:
+    state = worker.states[partition]
+    if state.dirty() and worker.epoch == worker.app.epoch:
+        changes = state.unsaved(floor=worker.floors.get(partition, 0))
+        await worker.app.save(partition, changes)
 
 
 def _state(worker: Worker, partition: int) -> Trends:

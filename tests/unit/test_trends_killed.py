@@ -131,11 +131,12 @@ class Door:
                     kept[name] = value
         self._step()
 
-    async def commit(self, partition: int, offset: int) -> bool:
+    async def commit(self, offsets: Mapping[int, int]) -> bool:
         self._step()
         if self.chance.random() < 0.2:
             return False
-        self.disk.committed[partition] = offset
+        for partition, offset in offsets.items():
+            self.disk.committed[partition] = offset
         self._step()
         return True
 
