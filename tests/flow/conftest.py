@@ -6,8 +6,10 @@ import pytest
 
 from encoders.config import EncoderConfig
 from encoders.load import load_encoders
+from ranking.trend_config import TrendConfig
 from tests.support.academy import Academy
 from tests.support.house import House
+from tests.support.town import Town
 from tests.support.workshop import Workshop
 
 
@@ -36,3 +38,9 @@ def academy(tmp_path: Path) -> Academy:
     made = Academy(tmp_path)
     made.catalogue()
     return made
+
+
+@pytest.fixture
+def town() -> Town:
+    """Where lists are blended and nothing is known of trends yet."""
+    return Town(House(trends=TrendConfig()))
