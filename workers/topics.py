@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
+    KafkaError,
     KafkaException,
     TopicCollection,
     TopicPartition,
@@ -241,7 +242,7 @@ def _reports(
     settings = _settings(admin, config, [name for name in names if name in found])
     reports = list[TopicReport]()
     for spec, name in zip(specs, names, strict=True):
-        if name not in found:
+        if name not in settings:
             problem = "is missing: run `rec topics create`"
             reports.append(TopicReport(name=name, state="missing", problems=(problem,)))
             continue
@@ -261,13 +262,26 @@ def _reports(
 def _settings(
     admin: AdminClient, config: KafkaConfig, names: Sequence[str]
 ) -> dict[str, dict[str, str]]:
+    """What each topic has; without those that were deleted since they were listed."""
     if not names:
         return {}
     asked = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-    return {
-        resource.name: {key: entry.value for key, entry in _answer(answer, config).items()}
-        for resource, answer in admin.describe_configs(asked).items()
-    }
+    found = dict[str, dict[str, str]]()
+    for resource, answer in admin.describe_configs(asked).items():
+        try:
+            entries = _answer(answer, config)
+        except FatalError as error:
+            if _gone(error.__cause__):
+                continue
+            raise
+        found[resource.name] = {key: entry.value for key, entry in entries.items()}
+    return found
+
+
+def _gone(error: BaseException | None) -> bool:
+    """Whether the broker said that there is no such topic."""
+    unknown = KafkaError.UNKNOWN_TOPIC_OR_PART
+    return isinstance(error, KafkaException) and error.args[0].code() == unknown
 
 
 def _wrong_count(spec: TopicSpec, count: int, config: KafkaConfig) -> list[str]:

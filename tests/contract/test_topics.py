@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from tests.support.kafka import create_topics, free_port
 from tests.support.waiting import wait_for
+from workers import topics
 from workers.config import KafkaConfig
 from workers.laptop_kafka import Broker
 from workers.ports import FatalError
@@ -96,6 +97,15 @@ def test_a_topic_that_is_made_again_has_another_id(config: KafkaConfig) -> None:
     assert after != before
     with pytest.raises(FatalError, match="rec topics create"):
         topic_ids(config, ["nowhere"])
+
+
+def test_a_topic_that_is_deleted_while_it_is_looked_at_is_missing(
+    config: KafkaConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = {f"{config.prefix}.events.v1": 3}
+    monkeypatch.setattr(topics, "_partitions", lambda *_: listed)
+    reports = check_topics(config, keep_events=False)
+    assert {report.state for report in reports} == {"missing"}
 
 
 def test_the_broker_is_looked_at(config: KafkaConfig) -> None:
