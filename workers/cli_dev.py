@@ -41,7 +41,10 @@ def kafka_status(folder: Folder = None, json: Json = False) -> None:
 
 @dev.command("up")
 def dev_up() -> None:
-    """Kafka, topics, one encode and one recommend worker, until Ctrl-C."""
+    """Kafka, topics and one worker of each role, until Ctrl-C.
+
+    Encode, recommend, trend (where the extra `trend` is installed) and train.
+    """
     from workers.development import up
 
     raise typer.Exit(up())

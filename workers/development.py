@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from workers import children, laptop_kafka
@@ -10,6 +11,9 @@ from workers.laptop_kafka import Broker
 from workers.terminal import Exit, console, hush, say_json
 
 ROLES = ("encode", "recommend")
+"""What a list needs at least."""
+LEARNING = ("trend", "train")
+"""What makes it better."""
 PATIENCE_S = 0.5
 
 
@@ -62,12 +66,17 @@ def up() -> int:
     try:
         with children.ended_by_sigterm():
             create_topics(as_json=False, config=config)
-            for role in ROLES:
+            roles = [*ROLES, *learning_roles()]
+            for role in roles:
                 command = worker_command(role)
                 running.append(
                     children.start(f"{role} worker", command, env=env, cwd=Path.cwd())
                 )
-            console().print(f"workers run on {config.kafka.bootstrap}; Ctrl-C stops all")
+            told = ", ".join(roles)
+            console().print(
+                f"workers run on {config.kafka.bootstrap} ({told}); Ctrl-C stops all",
+                markup=False,
+            )
             while True:
                 children.wait_for_end(running, timeout_s=PATIENCE_S)
                 children.check(running)
@@ -77,6 +86,11 @@ def up() -> int:
         children.stop(running)
         if ours:
             laptop_kafka.stop(folder)
+
+
+def learning_roles() -> list[str]:
+    """The roles that learn, as far as what they need is installed (extra `trend`)."""
+    return [role for role in LEARNING if role != "trend" or find_spec("faust")]
 
 
 def worker_command(role: str) -> list[str]:
