@@ -84,7 +84,13 @@ class Replay:
         )
         if self.trends is not None:
             heard.append(
-                Blending(items, self.trends, self.lists.fatigue, self.lists.blend_rate)
+                Blending(
+                    items,
+                    self.trends,
+                    self.lists.fatigue,
+                    self.lists.blend_rate,
+                    self.lists.explore,
+                )
             )
         lists = Lists(items, self.lists, SLATES, "msgpack", "replay", *heard)
         users = Users(

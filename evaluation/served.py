@@ -59,6 +59,7 @@ class Served:
     refresh: int = 1_000
     model: bool = True
     blend_rate: float = ListConfig().blend_rate
+    explore: float = ListConfig().explore
     learning: LearnSettings = field(default_factory=LearnSettings)
     given: dict[str, Tensor] | None = None  # the model of this history, learned before
     progress: Progress = lambda _what, _share: None
@@ -80,7 +81,8 @@ class Served:
     def settings(self) -> str:
         """What moves the figures."""
         told = (
-            f"refresh={self.refresh} model={self.model} lag_ms={LAG_MS} {self.learning!r}"
+            f"refresh={self.refresh} model={self.model} lag_ms={LAG_MS} "
+            f"blend_rate={self.blend_rate:g} explore={self.explore:g} {self.learning!r}"
         )
         vectors = hashlib.sha256(self.vector_IW.tobytes()).hexdigest()[:8]
         return f"{load_fusion(self.config).version} {vectors} {told}"
@@ -112,7 +114,9 @@ class Served:
             encoder=fusion.version,
             width=self.config.width,
             now_ms=int(history.at_ms_E[0]) if len(history) else 0,
-            lists=ListConfig(k=20, reasons=0, blend_rate=self.blend_rate),
+            lists=ListConfig(
+                k=20, reasons=0, blend_rate=self.blend_rate, explore=self.explore
+            ),
             trends=FAST,
         )
         for item, vectors in self.records():

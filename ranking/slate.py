@@ -127,7 +127,7 @@ def slate_items(
     """Places and their reasons (place after place) as they stand on the wire. Scores fall
     along a list; what fills it up has no reasons."""
     users, k = rows.hash_UK.shape
-    filled = np.isin(rows.source_UK, ("popular", "fresh")).ravel()
+    filled = np.isin(rows.source_UK, ("popular", "fresh", "explore")).ravel()
     made = list(
         map(
             SlateItem,

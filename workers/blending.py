@@ -19,6 +19,7 @@ from encoders.law import NAMES, UNWANTED, Law
 from encoders.state import UserState
 from ranking.blend import digest, loss, rarity, untrained
 from ranking.blended import Candidates, candidates, chunks, ordered, unit
+from ranking.explore import explored
 from ranking.features import Sources
 from ranking.live import Live
 from ranking.model import Fitted, fitted
@@ -50,6 +51,12 @@ class Person:
     state: UserState
     interest: Floats
     wanted: Wanted
+    name: int = 0  # hash of the user id
+
+    @property
+    def seed(self) -> int:
+        """Of what chance decides in this list: of the person and the moment."""
+        return self.name ^ (max(self.state.as_of_ms, 0) << 16) ^ self.state.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,7 @@ class Blending:
     trends: TrendConfig
     fatigue: float
     rate: float = 0.0  # of what the blend learns from what people do next; 0: nothing
+    explore: float = 0.0  # share of lists whose last place chance draws
     sources: Sources = field(init=False)
     waiting: list[TrendTable] = field(default_factory=list)
     lessons: list[Lesson] = field(default_factory=list)
@@ -235,9 +243,12 @@ class Blending:
             )
         for part in chunks(len(persons), rows=catalogue.size):
             some = persons[part]
-            found = self._candidates(some, held, first=part.start)
+            listed_UN = self._listed(some)
+            found = self._candidates(some, held, listed_UN, first=part.start)
             tired_UC = self._tired(some, found)
-            parts.append(ordered(found, self.sources, k=k, tired_UC=tired_UC))
+            made = ordered(found, self.sources, k=k, tired_UC=tired_UC)
+            self._explore(some, listed_UN, *made, k=k)
+            parts.append(made)
         row_UK, score_UK, source_UK = (np.concatenate(c) for c in zip(*parts, strict=True))
         row_UK, score_UK, source_UK = _padded(row_UK, score_UK, source_UK, k=k)
         hash_UK = np.where(row_UK >= 0, catalogue.hash[np.maximum(row_UK, 0)], 0)
@@ -246,11 +257,38 @@ class Blending:
             hash_UK.astype(np.uint64), score_UK.astype(np.float64).round(6), source_UK
         )
 
+    def _explore(
+        self,
+        persons: Sequence[Person],
+        listed_UN: NDArray[np.bool_],
+        row_UK: Ints,
+        score_UK: Floats,
+        source_UK: NDArray[np.object_],
+        *,
+        k: int,
+    ) -> None:
+        """In some full lists the last place is chance's; nobody says how likely it is."""
+        if not self.explore or row_UK.shape[1] < k:
+            return
+        live, rows = self.sources.live, listed_UN.shape[1]
+        touches_N = np.zeros(rows, np.float32)
+        if live.popular:  # of the longest half-life
+            touches_N = [*live.popular.values()][-1].read(rows, as_of_ms=live.newest_ms)
+        seed_U = np.array([p.seed & ((1 << 64) - 1) for p in persons], np.uint64)
+        drawn_U = explored(row_UK, listed_UN, seed_U, touches_N, share=self.explore)
+        at_U = drawn_U >= 0
+        row_UK[at_U, -1], score_UK[at_U, -1] = drawn_U[at_U], 0
+        source_UK[at_U, -1] = "explore"
+
     def _candidates(
-        self, persons: Sequence[Person], held: Masses, *, first: int
+        self,
+        persons: Sequence[Person],
+        held: Masses,
+        listed_UN: NDArray[np.bool_],
+        *,
+        first: int,
     ) -> Candidates:
         people = people_of([p.state for p in persons], self.sources)
-        listed_UN = self._listed(persons)
         interest_UD = self._centred(persons, held, first=first)
         return candidates(
             people,

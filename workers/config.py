@@ -92,6 +92,8 @@ class ListConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """blend: trends, the trained model and content, as far as they are there; content: alone"""
     blend_rate: Annotated[float, Meta(ge=0, le=0.1)] = 0.0001
     """how fast the blend follows what people do next; 0: it stays as it was trained"""
+    explore: Annotated[float, Meta(ge=0, le=1)] = 0.05
+    """share of blended lists of five and more whose last place goes to an item that chance draws, little known ones first"""
     reasons: Annotated[int, Meta(ge=0, le=10)] = 2
     """reasons an item"""
     heaviest: Positive = 256

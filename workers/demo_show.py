@@ -12,7 +12,12 @@ from rich.text import Text
 
 from schemas import Slate, SlateItem
 
-SOURCES = {"popular": "popular now", "fresh": "new", "query": "asked for"}
+SOURCES = {
+    "popular": "popular now",
+    "fresh": "new",
+    "query": "asked for",
+    "explore": "by chance",
+}
 
 
 def heading(out: Console, text: str) -> None:

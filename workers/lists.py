@@ -119,7 +119,7 @@ class Lists:
         if blending is None or not blending.ready:
             return self._filled(wanted, *self._search(asked, wanted, vector_UD))
         persons = [
-            Person(a.user.state, a.user.interest, w)
+            Person(a.user.state, a.user.interest, w, hash64(a.user.user_id))
             for a, w in zip(asked, wanted, strict=True)
         ]
         made = blending.places(persons, held, k=self.config.k)
