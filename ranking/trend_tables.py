@@ -25,6 +25,9 @@ RECORD = 50
 """What a record costs besides its rows, in rows, to write and to read."""
 LEAST = 1e-9
 """A decayed count below this is none."""
+HALVINGS = 50
+"""Half-lives after which a count of a million is none. What a count is worth does not tell what
+readers hold: an undo leaves next to nothing, and who was not told has all of it still."""
 Key = int | str
 Rows = list[tuple[str, float]]
 
@@ -47,6 +50,11 @@ class TrendTables:
         self._entries = [(n, v) for n, v in variants if v.first]
         self._pairs = [(n, v) for n, v in variants if not v.first]
         self._decays = [Decay(v.half_life_ms, 0) for v in config.variants]
+        lasting = [v.half_life_ms for v in config.variants]
+        lasting += [1000.0 * half_s for half_s in config.half_lives_s]
+        self._told_ms = max(  # a window is told while it is the newest or the one before
+            HALVINGS * max(lasting, default=0.0), 2000 * max(config.windows_s, default=0)
+        )
         for name, item in items.items():
             if item.at_ms:  # it was counted at some time
                 self.touch(name)
@@ -84,24 +92,9 @@ class TrendTables:
         self._changed.get(before, set()).discard(item_id)
 
     def faded(self, item: ItemTrend) -> bool:
-        """Whether nothing of an item is worth telling: counts, windows, pairs."""
-        config = self._config
-        if self._newest_ms - item.newest_ms < 2000 * max(config.windows_s, default=0):
-            return False  # it may be in the newest window or the one before
-        age_s = (self._newest_ms - item.at_ms) / 1000
-        if any(
-            abs(value) * exp2(-age_s / half_s) > LEAST
-            for value, half_s in zip(item.popular, config.half_lives_s, strict=True)
-        ):
-            return False
-        now = [
-            exp2((item.base_ms - self._newest_ms) / v.half_life_ms) for v in config.variants
-        ]
-        return not any(
-            weight * by > LEAST
-            for cell in item.before.values()
-            for weight, by in zip(cell[1:], now, strict=True)
-        )
+        """Whether an item's last event is so long ago that nothing which was ever told of it is
+        worth anything: counts, windows, pairs."""
+        return self._newest_ms - item.newest_ms >= self._told_ms
 
     def drop(self, item_id: str) -> None:
         """An item that has faded is let go; what readers have of it fades there as well."""
@@ -148,10 +141,9 @@ class TrendTables:
         names, label = self._members[bucket], f"{self._partition}/b{bucket:02d}"
         for n, half_s in enumerate(self._config.half_lives_s):
             rows = [(name, self._popular(name, n)) for name in names]
-            # what has decayed away is left out; what was taken back is told to be 0
-            rows = [
-                r for r in rows if r[1] > LEAST or self._items[r[0]].popular[n] <= LEAST
-            ]
+            # left out is what has decayed away with readers too; what was taken back is told
+            since_ms = self._newest_ms - 1000 * HALVINGS * half_s
+            rows = [r for r in rows if r[1] > LEAST or self._items[r[0]].at_ms > since_ms]
             yield self._table(f"popular/{half_s}/{label}", rows)
         for n, width_s in enumerate(self._config.windows_s):
             width_ms = 1000 * width_s

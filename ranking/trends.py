@@ -63,7 +63,7 @@ class Trends:
         self._past = 2 * max(self._lags.depth, 10)
         self._items = {name: item_from(data) for name, data in (items or {}).items()}
         self._users: dict[int, UserPast] = {}
-        self._changed_items: set[str] = set()
+        self._changed_items: dict[str, None] = {}  # in order, so that a run can be repeated
         self._unswept: list[str] = []
         self._changed_users: set[int] = set()
         self._erased: set[int] = set()
@@ -107,6 +107,7 @@ class Trends:
         items: dict[str, bytes | None] = {
             name: to_bytes(self._items[name]) for name in self._changed_items
         }
+        # gone ones last: half a save then has the time that they have faded by
         return Changes(items | dict.fromkeys(self._swept(floor)), users)
 
     def saved(self) -> None:
@@ -149,7 +150,7 @@ class Trends:
         item = self._items.get(item_id)
         if item is None:
             item = self._items[item_id] = new_item(self._config)
-        self._changed_items.add(item_id)
+        self._changed_items[item_id] = None
         if event.offset <= item.offset:
             return None
         item.offset = event.offset

@@ -273,6 +273,38 @@ def test_an_item_that_has_faded_away_is_let_go_and_counts_anew():
     assert trends.item("a") is not None
 
 
+def test_an_item_taken_back_is_kept_until_what_readers_have_of_it_has_faded():
+    short = Variant(name="near", lag_weights=(1.0,), half_life_ms=1.0 * HOUR_MS)
+    config = TrendConfig(half_lives_s=(3600,), windows_s=(3600,), variants=(short,))
+    trends, later = Disk().trends(config), AT_MS + 3 * HOUR_MS
+    trends.apply([event(0, 1, "a", at_ms=AT_MS)])
+    reader = board(*trends.drain())
+    trends.apply([event(1, 1, "", "undo", undoes=1000)])
+    trends.apply([event(2, 2, "b", at_ms=later)])
+    for _ in range(2):  # nothing is left of its counts, but nobody was told
+        trends.unsaved(floor=3)
+        trends.saved()
+    for record in trends.drain():
+        reader.take(record)
+    assert reader.popular(3600, at_ms=later)["a"] == pytest.approx(0.0)
+    for n, hours, kept in ((3, 49, True), (4, 51, False)):
+        trends.apply([event(n, n, "c", at_ms=AT_MS + hours * HOUR_MS)])
+        trends.unsaved(floor=n)
+        assert (trends.item("a") is not None) == kept
+        trends.saved()
+
+
+def test_a_whole_table_tells_of_what_was_taken_back_though_little_is_left_of_it():
+    config = TrendConfig(half_lives_s=(3600,), windows_s=(), variants=(NEAR,), buckets=1)
+    trends, later = Disk().trends(config), AT_MS + 30 * HOUR_MS
+    trends.apply([event(0, 1, "a"), event(1, 1, "a", at_ms=AT_MS + 25 * HOUR_MS)])
+    reader = board(*trends.drain())
+    trends.apply([event(2, 1, "", "undo", undoes=1001), event(3, 2, "b", at_ms=later)])
+    for record in trends.drain():
+        reader.take(record)
+    assert reader.popular(3600, at_ms=later)["a"] == pytest.approx(0.0, abs=1e-6)
+
+
 def test_a_record_stays_small_and_a_name_that_is_too_long_is_left_out():
     trends = Disk().trends(TrendConfig(buckets=1, publish_rows=10**6, variants=(NEAR,)))
     ids = [f"{n:05d}".ljust(250, "x") for n in range(3_000)]
