@@ -95,9 +95,9 @@ class SasRec:
     length: int = 50
     dropout: float = 0.2
     epochs: int = 16
-    rate: float = 2e-3
+    rate: float = 4e-3
     decay: float = 0.0
-    batch: int = 32
+    batch: int = 16
     smoothing: float = 0.0
     tune_each: int = 0
     tune_epochs: int = 1
