@@ -83,15 +83,7 @@ class Replay:
             law=self.law,
         )
         if self.trends is not None:
-            heard.append(
-                Blending(
-                    items,
-                    self.trends,
-                    self.lists.fatigue,
-                    self.lists.blend_rate,
-                    self.lists.explore,
-                )
-            )
+            heard.append(Blending(items, self.trends, self.lists))
         lists = Lists(items, self.lists, SLATES, "msgpack", "replay", *heard)
         users = Users(
             store=self.store,

@@ -30,7 +30,8 @@ CATEGORIES = 64
 DENSE = 100_000  # items up to which content is compared with all of them
 FRESH_MS = 30 * DAY_MS
 _TOUCH = 4.0  # what one count is worth within the logarithm
-_LONG = ITEMWISE.index("popular_long")
+_DOUBLINGS = 4  # of an age that make one
+_AGE, _LONG = ITEMWISE.index("age"), ITEMWISE.index("popular_long")
 
 
 @dataclass(slots=True, eq=False)
@@ -122,7 +123,8 @@ def features(
     """The features of these people, and of all items as of the newest trends. `found`:
     rows (-1: none) and likeness to the interest that a search gave, where content is searched."""
     rows, live = sources.catalogue.size, sources.live
-    weight_UL = recency(people.age_ms_UL, people.row_UL)[:, :READ]
+    read_UL = recency(people.age_ms_UL, people.row_UL)
+    weight_UL = read_UL[:, :READ]
     row_UL, as_of_U = people.row_UL[:, :READ], people.as_of_ms_U
     out = np.zeros((len(PAIRED), len(people), rows), np.float32)
     at = {name: out[f] for f, name in enumerate(PAIRED)}
@@ -155,7 +157,6 @@ def features(
         )  # fmt: skip
     model = sources.model
     if model.ease is not None:
-        read_UL = recency(people.age_ms_UL, people.row_UL)
         at["ease"][:] = model.ease.scatter(
             people.row_UL, read_UL, rows=rows, as_of_ms_U=as_of_U
         )
@@ -166,7 +167,7 @@ def features(
     # of the trends' own time: a list must not depend on who else is in its batch
     newest_ms = live.newest_ms if live.ready else int(as_of_U.max(initial=0))
     of_items_IN = itemwise(sources, as_of_ms=newest_ms)
-    age_N = ages(sources.catalogue.published_at_ms[:rows], as_of_ms=newest_ms)
+    age_N = _DOUBLINGS * of_items_IN[_AGE]
     _like(at["era"], row_UL, weight_UL, bucket(age_N))
     touches_N = np.expm1(of_items_IN[_LONG]) / _TOUCH
     _like(at["fame"], row_UL, weight_UL, bucket(np.log2(1 + 2 * touches_N)))
@@ -184,7 +185,7 @@ def itemwise(sources: Sources, *, as_of_ms: int) -> Floats:
     published_N = catalogue.published_at_ms[:rows]
     age_N = np.maximum(0, as_of_ms - published_N) / FRESH_MS
     out[-3] = np.where(catalogue.hash[:rows] != 0, np.exp2(-age_N), 0)
-    out[-2] = ages(published_N, as_of_ms=as_of_ms) / 4
+    out[-2] = ages(published_N, as_of_ms=as_of_ms) / _DOUBLINGS
     known_N: NDArray[np.bool_] = np.asarray(sources.vector_ND[:rows].any(axis=1))
     out[-1, : len(known_N)] = known_N
     return out

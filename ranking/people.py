@@ -10,6 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.law import Law
+from encoders.state import UserState
+from ranking.catalogue import Catalogue
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 LATEST = 60
@@ -32,24 +36,40 @@ class People:
         return len(self.touched_U)
 
 
-def latest(
-    rings: Sequence[NDArray[np.void]], rows: Sequence[Ints], *, size: int = LATEST
-) -> tuple[Ints, Floats, Floats, NDArray[np.uint8]]:
-    """The newest `size` touches of each ring (encoders/state.py RING), newest first; `rows`
-    are the catalogue's rows of the rings' items. Returns row, age, value, kind; U x L each."""
-    users = len(rings)
-    row_UL = np.full((users, size), -1, np.int64)
-    age_UL = np.zeros((users, size), np.float32)
-    value_UL = np.zeros((users, size), np.float32)
-    kind_UL = np.zeros((users, size), np.uint8)
-    for u, (ring, row) in enumerate(zip(rings, rows, strict=True)):
-        newest = ring[-size:][::-1]
-        n = len(newest)
-        if n:
-            row_UL[u, :n] = row[-size:][::-1]
-            age_UL[u, :n] = newest["at_ms"].max() - newest["at_ms"]
-            value_UL[u, :n], kind_UL[u, :n] = newest["value"], newest["kind"]
-    return row_UL, age_UL, value_UL, kind_UL
+def people_of(states: Sequence[UserState], catalogue: Catalogue, *, but: int = 0) -> People:
+    """States as the features read them: the newest touches, newest first; `but`: as they were
+    before so many of them."""
+    rings = [state.ring.rows[: len(state.ring) - but][-LATEST:][::-1] for state in states]
+    count_U = np.array([len(ring) for ring in rings], np.int64)
+    user_E = np.repeat(np.arange(len(states)), count_U)
+    place_E = np.arange(len(user_E)) - np.repeat(np.cumsum(count_U) - count_U, count_U)
+    held = np.concatenate(rings) if len(user_E) else states[0].ring.rows[:0]
+    as_of_U = np.array([max(state.as_of_ms, 0) for state in states], np.int64)
+    newest_U = np.zeros(len(states), np.int64)
+    np.maximum.at(newest_U, user_E, held["at_ms"])
+    shape = (len(states), LATEST)
+    row_UL, age_UL = np.full(shape, -1, np.int64), np.zeros(shape, np.float32)
+    value_UL, kind_UL = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+    at = user_E, place_E
+    row_UL[at] = catalogue.named.find(held["item"].astype(np.uint64))
+    age_UL[at] = newest_U[user_E] - held["at_ms"]
+    value_UL[at], kind_UL[at] = held["value"], held["kind"]
+    return People(
+        row_UL=row_UL, age_ms_UL=age_UL, value_UL=value_UL, kind_UL=kind_UL,
+        touched_U=np.array([max(state.size - but, 0) for state in states], np.int64), as_of_ms_U=as_of_U,
+    )  # fmt: skip
+
+
+def touched_mean(people: People, law: Law, vector_NX: Floats) -> Floats:
+    """U x width: the mean of the vectors of the newest touches, by what each was worth."""
+    if not len(vector_NX):
+        return np.zeros((len(people), vector_NX.shape[1]), np.float32)
+    weight_UL = law.weights(people.kind_UL, people.value_UL).astype(np.float32)
+    weight_UL[(people.row_UL < 0) | (people.row_UL >= len(vector_NX))] = 0
+    held_ULX = vector_NX[np.clip(people.row_UL, 0, len(vector_NX) - 1)]
+    size_U1 = np.maximum(np.abs(weight_UL).sum(axis=1, keepdims=True), 1e-6)
+    mean_UX: Floats = (weight_UL[:, None, :] @ held_ULX)[:, 0] / size_U1
+    return mean_UX
 
 
 def recency(age_ms_UL: Floats, row_UL: Ints) -> Floats:

@@ -15,26 +15,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.interest import Masses
-from encoders.law import NAMES, UNWANTED, Law
+from encoders.law import NAMES, UNWANTED
 from encoders.state import UserState
-from ranking.blend import digest, loss, rarity, untrained
+from ranking.blend import digest, untrained
+from ranking.blend_live import Lesson, Teacher
 from ranking.blended import Candidates, candidates, chunks, ordered, unit
 from ranking.explore import explored
 from ranking.features import Sources
 from ranking.live import Live
 from ranking.model import Fitted, fitted
-from ranking.people import LATEST, Floats, Ints, People
+from ranking.people import Floats, Ints, people_of, touched_mean
 from ranking.slate import Places, Wanted
 from ranking.trend_config import TrendConfig
 from schemas import DecodeError, TrendTable, decode
 from workers import metrics
+from workers.config import ListConfig
 from workers.items import Items
 from workers.model_files import Model
 from workers.ports import Ask, Record
 
 log = structlog.get_logger(__name__)
 UNTRAINED = "untrained"
-LESSONS = 16  # people's next steps that the blend learns from at once
 SAMPLE = 16  # people of a batch that are learned from, at most
 NEIGHBOURS = 30
 DRIFT = (
@@ -59,28 +60,16 @@ class Person:
         return self.name ^ (max(self.state.as_of_ms, 0) << 16) ^ self.state.size
 
 
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """Candidates of a person just before a touch, and the place of what was touched."""
-
-    feature_CF: Floats
-    there_C: NDArray[np.bool_]
-    target: int
-
-
 @dataclass(slots=True, eq=False)
 class Blending:
     """The sources, kept up with the tables. One thread, as everything of a worker."""
 
     items: Items
     trends: TrendConfig
-    fatigue: float
-    rate: float = 0.0  # of what the blend learns from what people do next; 0: nothing
-    explore: float = 0.0  # share of lists whose last place chance draws
+    config: ListConfig
     sources: Sources = field(init=False)
     waiting: list[TrendTable] = field(default_factory=list)
-    lessons: list[Lesson] = field(default_factory=list)
-    teacher: torch.optim.Optimizer | None = None
+    teacher: Teacher = field(init=False)
     taught: str = ""  # the blend in force, as it was published
     known_N: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, np.bool_))
     averaged: int = -1  # items that the mean was taken over
@@ -90,6 +79,7 @@ class Blending:
     def __post_init__(self) -> None:
         model = Fitted(UNTRAINED, None, None, untrained())
         self.sources = Sources(self.items.catalogue, Live(self.trends), model)
+        self.teacher = Teacher(self.config.blend_rate)
 
     @property
     def ready(self) -> bool:
@@ -131,7 +121,7 @@ class Blending:
         if taught == self.taught:  # the same blend again: what it learned from people stays
             made.blend = self.sources.model.blend
         else:
-            self.taught, self.teacher, self.lessons = taught, None, []
+            self.taught, self.teacher = taught, Teacher(self.config.blend_rate)
         self.sources.model, self.model_space = made, model.encoder
         return True
 
@@ -156,14 +146,11 @@ class Blending:
     def learn(self, states: Sequence[UserState]) -> None:
         """What these people just touched, as a lesson: what would have been listed for them
         before it, and what they took. A step of the blend's weights every few lessons."""
-        if not self.rate or not self.ready:
+        if not self.config.blend_rate or not self.ready:
             return
         states = [s for s in states if self._teaches(s)][:SAMPLE]
         if states:
-            self.lessons += self._lessons(states)
-        while len(self.lessons) >= LESSONS:
-            self._step(self.lessons[:LESSONS])
-            self.lessons = self.lessons[LESSONS:]
+            self.teacher.teach(self.sources.model.blend, self._lessons(states))
 
     def _teaches(self, state: UserState) -> bool:
         """Whether the newest touch is one that a list could have foretold, and that the trends
@@ -181,7 +168,7 @@ class Blending:
 
     def _lessons(self, states: Sequence[UserState]) -> list[Lesson]:
         catalogue = self.items.catalogue
-        people = people_of(states, self.sources, but=1)
+        people = people_of(states, catalogue, but=1)
         wanted_U = catalogue.place([int(s.ring.rows[-1]["item"]) for s in states])
         persons = [
             Person(state, np.zeros(0, np.float32), Wanted(
@@ -208,28 +195,6 @@ class Blending:
             Lesson(found.feature_UCF[u], found.there_UC[u], int(own_UC[u].argmax()))
             for u in np.flatnonzero(own_UC.any(axis=1)).tolist()
         ]
-
-    def _step(self, lessons: Sequence[Lesson]) -> None:
-        """One step of Adam (Kingma 2015) on the blend's own weights; the prior stays."""
-        blend = self.sources.model.blend
-        if self.teacher is None:
-            learned = [p for name, p in blend.named_parameters() if name != "prior_F"]
-            self.teacher = torch.optim.Adam(learned, self.rate)
-        width = max(len(lesson.there_C) for lesson in lessons)
-        feature_UCF = torch.zeros(len(lessons), width, lessons[0].feature_CF.shape[1])
-        there_UC = torch.zeros(len(lessons), width, dtype=torch.bool)
-        for u, lesson in enumerate(lessons):
-            feature_UCF[u, : len(lesson.there_C)] = torch.from_numpy(lesson.feature_CF)
-            there_UC[u, : len(lesson.there_C)] = torch.from_numpy(lesson.there_C)
-        blend.requires_grad_(True)
-        score_UC = blend(feature_UCF).masked_fill(~there_UC, -torch.inf)
-        target_U = torch.tensor([lesson.target for lesson in lessons])
-        touched_UF = feature_UCF[torch.arange(len(lessons)), target_U]
-        said = loss(score_UC, target_U, rarity(blend, touched_UF))
-        self.teacher.zero_grad()
-        said.backward()
-        self.teacher.step()
-        blend.requires_grad_(False)
 
     def places(self, persons: Sequence[Person], held: Masses, *, k: int) -> Places:
         """A list for each of these people; rows that nothing fills end with hash 0."""
@@ -268,14 +233,14 @@ class Blending:
         k: int,
     ) -> None:
         """In some full lists the last place is chance's; nobody says how likely it is."""
-        if not self.explore or row_UK.shape[1] < k:
+        if not self.config.explore or row_UK.shape[1] < k:
             return
         live, rows = self.sources.live, listed_UN.shape[1]
         touches_N = np.zeros(rows, np.float32)
         if live.popular:  # of the longest half-life
             touches_N = [*live.popular.values()][-1].read(rows, as_of_ms=live.newest_ms)
         seed_U = np.array([p.seed & ((1 << 64) - 1) for p in persons], np.uint64)
-        drawn_U = explored(row_UK, listed_UN, seed_U, touches_N, share=self.explore)
+        drawn_U = explored(row_UK, listed_UN, seed_U, touches_N, share=self.config.explore)
         at_U = drawn_U >= 0
         row_UK[at_U, -1], score_UK[at_U, -1] = drawn_U[at_U], 0
         source_UK[at_U, -1] = "explore"
@@ -288,7 +253,7 @@ class Blending:
         *,
         first: int,
     ) -> Candidates:
-        people = people_of([p.state for p in persons], self.sources)
+        people = people_of([p.state for p in persons], self.items.catalogue)
         interest_UD = self._centred(persons, held, first=first)
         return candidates(
             people,
@@ -374,14 +339,14 @@ class Blending:
     def _tired(self, persons: Sequence[Person], found: Candidates) -> Floats | None:
         """U x C: what is taken off for each time that an item was shown without an answer."""
         shown = [p.state.shown.rows["item"] for p in persons]
-        if self.fatigue >= 1 or not any(map(len, shown)):
+        if self.config.fatigue >= 1 or not any(map(len, shown)):
             return None
         tired_UC = np.zeros(found.row_UC.shape, np.float32)
         for u, names in enumerate(shown):
             if len(names):
                 row_S = self.items.catalogue.named.find(names)
                 times_C = (found.row_UC[u][:, None] == row_S[None, :]).sum(axis=1)
-                tired_UC[u] = times_C * np.log(max(self.fatigue, 1e-3))
+                tired_UC[u] = times_C * np.log(max(self.config.fatigue, 1e-3))
         return tired_UC
 
     def _take(self) -> None:
@@ -411,42 +376,6 @@ class Blending:
 
     def _align(self, row_X: Ints) -> None:
         self.sources.model.align(self.items.catalogue, self.items.index.vectors, row_X)
-
-
-def people_of(states: Sequence[UserState], sources: Sources, *, but: int = 0) -> People:
-    """States as the features read them: the newest touches, newest first; `but`: as they were
-    before so many of them."""
-    rings = [state.ring.rows[: len(state.ring) - but][-LATEST:][::-1] for state in states]
-    count_U = np.array([len(ring) for ring in rings], np.int64)
-    user_E = np.repeat(np.arange(len(states)), count_U)
-    place_E = np.arange(len(user_E)) - np.repeat(np.cumsum(count_U) - count_U, count_U)
-    held = np.concatenate(rings) if len(user_E) else states[0].ring.rows[:0]
-    as_of_U = np.array([max(state.as_of_ms, 0) for state in states], np.int64)
-    newest_U = np.zeros(len(states), np.int64)
-    np.maximum.at(newest_U, user_E, held["at_ms"])
-    shape = (len(states), LATEST)
-    row_UL, age_UL = np.full(shape, -1, np.int64), np.zeros(shape, np.float32)
-    value_UL, kind_UL = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
-    at = user_E, place_E
-    row_UL[at] = sources.catalogue.named.find(held["item"].astype(np.uint64))
-    age_UL[at] = newest_U[user_E] - held["at_ms"]
-    value_UL[at], kind_UL[at] = held["value"], held["kind"]
-    return People(
-        row_UL=row_UL, age_ms_UL=age_UL, value_UL=value_UL, kind_UL=kind_UL,
-        touched_U=np.array([max(state.size - but, 0) for state in states], np.int64), as_of_ms_U=as_of_U,
-    )  # fmt: skip
-
-
-def touched_mean(people: People, law: Law, vector_NX: Floats) -> Floats:
-    """U x width: the mean of the vectors of the newest touches, by what each was worth."""
-    if not len(vector_NX):
-        return np.zeros((len(people), vector_NX.shape[1]), np.float32)
-    weight_UL = law.weights(people.kind_UL, people.value_UL).astype(np.float32)
-    weight_UL[(people.row_UL < 0) | (people.row_UL >= len(vector_NX))] = 0
-    held_ULX = vector_NX[np.clip(people.row_UL, 0, len(vector_NX) - 1)]
-    size_U1 = np.maximum(np.abs(weight_UL).sum(axis=1, keepdims=True), 1e-6)
-    mean_UX: Floats = (weight_UL[:, None, :] @ held_ULX)[:, 0] / size_U1
-    return mean_UX
 
 
 def _padded(

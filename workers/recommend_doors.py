@@ -86,13 +86,7 @@ def assemble(
     )
     recommendations = topic(kafka, "recommendations")
     if config.list.ranker == "blend":
-        blending = Blending(
-            items,
-            config.trend,
-            config.list.fatigue,
-            config.list.blend_rate,
-            config.list.explore,
-        )
+        blending = Blending(items, config.trend, config.list)
     lists = Lists(items, config.list, recommendations, config.wire.slates, MODEL, blending)
     source = KafkaSource(
         kafka,
