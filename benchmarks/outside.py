@@ -97,12 +97,13 @@ def measured(
     """What the harness finds, and the models that it did it with."""
     told = hashlib.sha256(f"{served.settings} {split} {len(log)}".encode()).hexdigest()
     kept, models = keep / f"model-{told[:12]}.safetensors", Models()
-    served.given = load_file(kept) if kept.exists() else None
+    if kept.exists():
+        served.given[served.learned_from(split.history)] = load_file(kept)
 
     def progress(done: int) -> None:
         if not models:
             keep.mkdir(parents=True, exist_ok=True)
-            save_file(served.tensors, kept)
+            save_file(dict(served.tensors), kept)
         if served.tensors is not next(reversed(models.values()), None):
             models[done if models else 0] = served.tensors
 

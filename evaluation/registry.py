@@ -7,7 +7,7 @@ less a method knows of the order itself.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,18 @@ from evaluation.protocol import Recommender
 from evaluation.recorded import Log
 from evaluation.stale import AGES_MS, KINDS, stale
 
+PARTS = ("covisitation", "popularity", "trend", "content")  # scorers inside a scorer
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """What a recommender may need to be made: the log's catalogue (not its events), where
-    vectors are kept, the peers' Python."""
+    vectors are kept, the peers' Python; and what several of one run learn alike."""
 
     log: Log
     cache: Path | None = None
     peers: Path = PEERS
+    given: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +55,16 @@ def ranked(name: str, scorer: Scorer) -> Recommender:
 def described(scorer: object) -> str:
     """The public plain fields of a scorer, those of its parts in brackets: what it was set to."""
     said = []
-    for field in fields(scorer):  # type: ignore[arg-type]
-        if field.name.startswith("_") or not field.init:
+    for one in fields(scorer):  # type: ignore[arg-type]
+        if one.name.startswith("_") or not one.init:
             continue
-        value = getattr(scorer, field.name)
-        if isinstance(value, (bool, int, float, str)):
-            said.append(
-                f"{field.name}={value:g}"
-                if isinstance(value, float)
-                else f"{field.name}={value}"
-            )
-        elif field.name in ("covisitation", "popularity", "trend", "content"):
-            said.append(f"{field.name}({described(value)})")
+        value = getattr(scorer, one.name)
+        if isinstance(value, float):
+            said.append(f"{one.name}={value:g}")
+        elif isinstance(value, (bool, int, str)):
+            said.append(f"{one.name}={value}")
+        elif one.name in PARTS:
+            said.append(f"{one.name}({described(value)})")
     return " ".join(said)
 
 
@@ -162,11 +163,11 @@ BASELINES: Mapping[str, Entry] = {
 }
 
 
-def with_ages(name: str, entry: Entry) -> dict[str, Entry]:
+def with_ages(name: str, make: Callable[[Setting], Recommender]) -> dict[str, Entry]:
     """The same with late state: `name@1h` (refreshed each hour), `name@1h-old`, ..."""
 
     def late(age: str, kind: str) -> Callable[[Setting], Recommender]:
-        return lambda setting: stale(entry.make(setting), age, kind)
+        return lambda setting: stale(make(setting), age, kind)
 
     said = {"": "refreshed each", "-old": "told late by"}
     return {
@@ -182,19 +183,28 @@ def served(setting: Setting, **chosen: Any) -> Recommender:
     items = setting.log.items
     vector_IW = text_vectors(items, cache=setting.cache)
     config = EncoderConfig(image="none", audio="none", video="none", sensor="none")
-    return Served(items=items, vector_IW=vector_IW, config=config, **chosen)
+    return Served(
+        items=items, vector_IW=vector_IW, config=config, given=setting.given, **chosen
+    )
+
+
+def frozen(setting: Setting, **chosen: Any) -> Recommender:
+    return served(setting, name="streamrec-frozen", refresh=0, **chosen)
+
+
+def frozen_late(setting: Setting) -> Recommender:
+    """Lists so long that enough is left without what the worker has not heard of yet."""
+    return frozen(setting, places=100)
 
 
 SERVED: Mapping[str, Entry] = {
     "streamrec": Entry(
         "served",
-        "the recommend worker, its trends 2 s late, its model learned on each 1,000 events",
+        "the recommend worker, its trends 2 s late, its model by the train worker's rounds",
         served,
     ),
     "streamrec-frozen": Entry(
-        "served",
-        "the same, its model as the history left it",
-        lambda setting: served(setting, name="streamrec-frozen", refresh=0),
+        "served", "the same, its model as the history left it", frozen
     ),
     "streamrec-untrained": Entry(
         "served",
@@ -206,6 +216,6 @@ SERVED: Mapping[str, Entry] = {
 RECOMMENDERS: Mapping[str, Entry] = {
     **SERVED,
     **BASELINES,
-    **with_ages("streamrec-untrained", SERVED["streamrec-untrained"]),
-    **with_ages("covisitation", BASELINES["covisitation"]),
+    **with_ages("streamrec-frozen", frozen_late),
+    **with_ages("covisitation", BASELINES["covisitation"].make),
 }

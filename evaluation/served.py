@@ -2,14 +2,15 @@
 
 Nothing is called past its door. Items, vectors and events are bytes on topics; the worker's loop
 folds and publishes; the list is read from its topic. Trends come from the trend worker's own
-fold, two seconds of event time late; models from the train worker's learner, as often as
-`refresh` says.
+fold, two seconds of event time late; models from the train worker's rounds, as often as by its
+defaults: judged on what they have not learned from, and in force only if they are not worse.
 """
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,9 @@ from encoders.fusion_load import load_fusion
 from encoders.law import CODES, hash64
 from evaluation.recorded import Event, Floats, Ints, Log
 from evaluation.replay import ITEMS, SLATES, TRENDS, VECTORS, Replay
-from ranking.learn import LearnSettings, learn, learn_on
-from ranking.learn_log import LearnItems, LearnLog
+from ranking import learn as learning
+from ranking.learn import LearnSettings
+from ranking.learn_log import Judged, LearnItems, LearnLog
 from ranking.trend_config import TrendConfig
 from ranking.trend_state import TrendEvent
 from ranking.trends import Trends
@@ -38,38 +40,58 @@ from schemas import (
     decode,
     encode,
 )  # fmt: skip
-from workers.config import ListConfig
+from workers.config import ListConfig, TrainConfig
 from workers.member import Worker
 from workers.model_files import Model
+from workers.train_round import Round
 
 LAG_MS = 2_000
 FAST = TrendConfig(publish_rows=500)
-Progress = Callable[[str, float], None]
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """The train worker's own, with these settings. Holds `workers.train_round.Learner`."""
+
+    settings: LearnSettings
+
+    def learn(
+        self, log: LearnLog, *, previous: Tensors | None, **more: Any
+    ) -> dict[str, Tensor]:
+        return learning.learn(log, previous=previous, settings=self.settings, **more)
+
+    def judge(self, tensors: Tensors | None, log: LearnLog, **more: Any) -> Judged:
+        return learning.judge(tensors, log, **more)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Served:
-    """Holds `Recommender`. `refresh`: events after which the model learns on; 0: never after
-    the history. `vector_IW`: rows of the text encoder, one an item."""
+    """Holds `Recommender`. `refresh`: events after which there is a round of learning; 0: never
+    after the history. `vector_IW`: rows of the text encoder, one an item. `given`: models of
+    histories, by all that went into them: what is there is not learned again, what is learned
+    is put there. `places`: of the list that is published; `lists` cuts it after leaving out
+    what it is told to, which matters where the worker is told late."""
 
     items: Sequence[Item]
     vector_IW: Floats
     config: EncoderConfig
     name: str = "streamrec"
-    refresh: int = 1_000
+    refresh: int = TrainConfig().every_events
     model: bool = True
     blend_rate: float = ListConfig().blend_rate
     explore: float = ListConfig().explore
     learning: LearnSettings = field(default_factory=LearnSettings)
-    given: dict[str, Tensor] | None = None  # the model of this history, learned before
-    progress: Progress = lambda _what, _share: None
+    places: int = 20
+    given: dict[str, Tensors] = field(default_factory=dict)
     _replay: Replay = field(init=False)
     _worker: Worker = field(init=False)
     _trends: Trends = field(init=False)
     _pasts: dict[int, bytes] = field(default_factory=dict)  # the trend worker's store
     _heard: deque[tuple[int, TrendEvent]] = field(default_factory=deque)
     _log: list[Interaction] = field(default_factory=list)
-    _tensors: dict[str, Tensor] | None = None
+    _tensors: Tensors | None = None
+    _current: Model | None = None
     _asked: int = 0
     _read: int = 0
     _fused: Floats = field(init=False)
@@ -82,10 +104,19 @@ class Served:
         """What moves the figures."""
         told = (
             f"refresh={self.refresh} model={self.model} lag_ms={LAG_MS} "
-            f"blend_rate={self.blend_rate:g} explore={self.explore:g} {self.learning!r}"
+            f"blend_rate={self.blend_rate:g} explore={self.explore:g} places={self.places}"
         )
+        return f"{told} {self._learns}"
+
+    def learned_from(self, events: int) -> str:
+        """All that goes into the model of so many events: a key of `given`."""
+        return f"{events} {self._learns}"
+
+    @property
+    def _learns(self) -> str:
         vectors = hashlib.sha256(self.vector_IW.tobytes()).hexdigest()[:8]
-        return f"{load_fusion(self.config).version} {vectors} {told}"
+        newest = f"newest={TrainConfig().newest}"
+        return f"{load_fusion(self.config).version} {vectors} {newest} {self.learning!r}"
 
     @property
     def encoder(self) -> str:
@@ -93,7 +124,7 @@ class Served:
         return load_fusion(self.config).version
 
     @property
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> Tensors:
         """The model in force."""
         return self._tensors or {}
 
@@ -115,7 +146,7 @@ class Served:
             width=self.config.width,
             now_ms=int(history.at_ms_E[0]) if len(history) else 0,
             lists=ListConfig(
-                k=20, reasons=0, blend_rate=self.blend_rate, explore=self.explore
+                k=self.places, reasons=0, blend_rate=self.blend_rate, explore=self.explore
             ),
             trends=FAST,
         )
@@ -132,7 +163,6 @@ class Served:
             self._replay.now_ms = max(e.at_ms for e in part)
             self._hear(self._replay.now_ms)
             self._turn(2)
-            self.progress("history", begin / len(history))
         if self.model:
             self._learn()
 
@@ -140,8 +170,7 @@ class Served:
         self, user_U: Ints, at_ms_U: Ints, *, k: int, exclude: Sequence[Ints]
     ) -> Ints:
         """Somebody visits: the list that the worker publishes for it. What the user touched is
-        the worker's own knowledge; `exclude` is not told."""
-        del exclude
+        the worker's own knowledge; `exclude` is not told to it."""
         out = np.full((len(user_U), k), -1, np.int64)
         for n, (user, at_ms) in enumerate(
             zip(user_U.tolist(), at_ms_U.tolist(), strict=True)
@@ -152,7 +181,8 @@ class Served:
             name = f"visit-{self._asked}"
             visit = Visit(event_id=name, user_id=self._users[user], at_ms=at_ms)
             self._replay.send([visit])
-            row_K = [self._row[i.item_id] for i in self._answer(name)[:k]]
+            row_K = [self._row[i.item_id] for i in self._answer(name)]
+            row_K = [row for row in row_K if row not in exclude[n]][:k]
             out[n, : len(row_K)] = row_K
         return out
 
@@ -207,25 +237,35 @@ class Served:
         raise RuntimeError(f"no list names {event_id}: see the dead letters of the replay")
 
     def _learn(self) -> None:
-        """What the train worker would publish now, in force before the next list."""
-        columns, law = self._columns(), self._replay.law
-        if self._tensors is None:
-            self._tensors = self.given or learn(
-                columns,
-                settings=self.learning,
-                trends=FAST,
-                law=law,
-                progress=self.progress,
-            )
-        else:
-            self._tensors = learn_on(self._tensors, columns, law=law)
-        self._learned = len(self._log)
-        version = f"learned-{self._learned}"
-        card = ModelCard(name="ranker", version=version, uri="file:///model", sha256="0")
+        """What the train worker does now; in force before the next list."""
+        first, self._learned = self._tensors is None, len(self._log)
+        key = self.learned_from(len(self._log))
+        tensors = self.given.get(key) if first else None
+        tensors = self._round() if tensors is None else tensors
+        if tensors is None:
+            return
+        if first:
+            self.given[key] = tensors
+        self._tensors = tensors
+        self._current = self._model(tensors)
         blending = self._worker.lists.blending
         assert blending is not None
-        blending.use(Model(card, self._tensors, {}))
-        self._worker.lists.model = version
+        blending.use(self._current)
+        self._worker.lists.model = self._current.version
+
+    def _round(self) -> Tensors | None:
+        """A model that is not worse than the one in force, or none."""
+        config, version = TrainConfig(), self._current.version if self._current else ""
+        outcome = Round(
+            Learner(self.learning), self._columns(), config.newest, self._current, version,
+            config.seed, FAST, self._replay.law, config.tolerance,
+        ).learned()  # fmt: skip
+        return None if outcome.worse(tolerance=config.tolerance) else outcome.tensors
+
+    def _model(self, tensors: Tensors) -> Model:
+        version = f"learned-{len(self._log)}"
+        card = ModelCard(name="ranker", version=version, uri="file:///model", sha256="0")
+        return Model(card, tensors, {})
 
     def _columns(self) -> LearnLog:
         """The log as the train worker keeps it."""

@@ -11,13 +11,11 @@ Shapes:  E = events,  U = events of a block,  N = rows,  C = candidates,  F = fe
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from encoders.law import IMPRESSION, Law
@@ -39,7 +37,7 @@ from ranking.feature_names import FEATURES
 from ranking.features import Sources
 from ranking.fold_live import fold_live
 from ranking.follows import Follows
-from ranking.learn_log import Judged, LearnLog
+from ranking.learn_log import UNTIL_MS, Judged, LearnLog
 from ranking.learn_settings import LearnSettings
 from ranking.model import Fitted, fitted, tower_content, tower_of, tower_tensors
 from ranking.people import Ints
@@ -47,24 +45,24 @@ from ranking.trend_config import TrendConfig
 from ranking.world import World
 
 Progress = Callable[[str, float], None]
+GROWN = 1.5  # a log so much longer than the one that the blend is of has more to tell it
 
 
 def learn(
     log: LearnLog,
     *,
-    previous: Path | None = None,
+    previous: Mapping[str, Tensor] | None = None,
     seed: int = 0,
     progress: Progress = lambda _what, _share: None,
     settings: LearnSettings | None = None,
     trends: TrendConfig | None = None,
     law: Law | None = None,
 ) -> dict[str, Tensor]:
-    """Tensors of a model (docs/models.md). Raises ValueError where the log is too short. With a
-    previous model of ours it is learned on from there, which takes a tenth of the time."""
-    if previous is not None:
-        held = load_file(previous)
-        if follows_on(held):
-            return learn_on(held, log, progress=progress, law=law)
+    """Tensors of a model (docs/models.md). Raises ValueError where the log is too short. A
+    previous model of ours is learned on from, which takes a tenth of the time, until the log
+    is half as long again as the one that it began with."""
+    if previous is not None and follows_on(previous, events=len(log)):
+        return learn_on(previous, log, progress=progress, law=law)
     settings, trends = settings or LearnSettings(), trends or TrendConfig()
     world = World.of(log, law or Law())
     events = len(world.log)
@@ -81,13 +79,16 @@ def learn(
     elif tower is not None:
         tower = _tuned(world, tower, end=events, new=min(settings.refresh, events - begin))
     progress("done", 1.0)
-    return _tensors(world, to_NK, weight_NK, tower, blend)
+    return _tensors(world, to_NK, weight_NK, tower, blend, whole=len(log))
 
 
-def follows_on(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a model can be learned on from: it has our parts and our features."""
-    held = tensors.get("blend.prior_F")
-    return held is not None and len(held) == len(FEATURES) and "until_ms" in tensors
+def follows_on(tensors: Mapping[str, Tensor], *, events: int) -> bool:
+    """Whether a model can be learned on from: it has our parts and our features, and a log of
+    so many events has not outgrown the one that its blend was learned from."""
+    held, whole = tensors.get("blend.prior_F"), tensors.get("whole")
+    if held is None or len(held) != len(FEATURES) or UNTIL_MS not in tensors:
+        return False
+    return whole is not None and events < GROWN * int(whole)
 
 
 def learn_on(
@@ -103,7 +104,7 @@ def learn_on(
     held = tensors["items"].numpy().view(np.uint64)
     world = World.of(log, law or Law(), first=held)
     events = len(world.log)
-    new = int((world.log.at_ms_E > int(tensors["until_ms"])).sum())
+    new = int((world.log.at_ms_E > int(tensors[UNTIL_MS])).sum())
     progress("ease", 0.0)
     to_NK, weight_NK = ease(world.pasts, items=world.catalogue.size, end=events)
     tower = tower_of(tensors)
@@ -111,7 +112,8 @@ def learn_on(
         progress("tower", 0.0)
         tower = _tuned(world, tower, end=events, new=new)
     progress("done", 1.0)
-    return _tensors(world, to_NK, weight_NK, tower, blend_of(tensors))
+    blend = blend_of(tensors)
+    return _tensors(world, to_NK, weight_NK, tower, blend, whole=int(tensors["whole"]))
 
 
 def _tensors(
@@ -120,11 +122,14 @@ def _tensors(
     weight_NK: NDArray[np.float32],
     tower: TowerModel | None,
     blend: Blend,
+    *,
+    whole: int,
 ) -> dict[str, Tensor]:
     names = world.catalogue.name[: world.catalogue.size].view(np.int64)
     return {
         "items": torch.from_numpy(names.copy()),
-        "until_ms": torch.tensor(int(world.log.at_ms_E.max())),
+        UNTIL_MS: torch.tensor(int(world.log.at_ms_E.max())),
+        "whole": torch.tensor(whole),
         "ease.to": torch.from_numpy(to_NK),
         "ease.weight": torch.from_numpy(weight_NK),
         **(tower_tensors(tower) if tower is not None else {}),

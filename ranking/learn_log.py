@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+UNTIL_MS = "until_ms"  # of a model's tensors: the time of the newest event it learned from
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LearnItems:

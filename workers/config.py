@@ -202,14 +202,18 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """name of the models' cards"""
     learner: str = "ranking.learn"
     """what learns: a module with `learn` and `judge`, or module:object"""
+    every_events: Positive = 2_000
+    """a round of learning after so many new events"""
+    every_share: Annotated[float, Meta(ge=0, le=1)] = 0.02
+    """and after no fewer than this share of all that are kept"""
     every_s: Seconds = 3600.0
-    """a round of learning after so long, if there are new events"""
-    every_events: Positive = 50_000
-    """a round earlier, after so many new events"""
+    """a round after so long all the same, if there are new events"""
+    min_fresh: Positive = 200
+    """no round with fewer new events than this"""
     min_events: Positive = 1_000
-    """no round with fewer events than this"""
+    """no round with fewer events than this in all"""
     newest: Positive = 2_000
-    """how many of the newest events models are judged on; at most a fifth of all"""
+    """how many of the newest events models are judged on; at most a fifth of all, and half of the new ones"""
     tolerance: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """by how much the candidate's hit rate may be lower than that of the model in force"""
     max_events: Positive = 2_000_000

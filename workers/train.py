@@ -6,8 +6,8 @@ Read `run`, then the functions below it, in order. What stands behind a step: tr
 (the log as columns on disk: a restart reads on), train_items.py, train_round.py (the learner,
 in a thread), train_publish.py, model_files.py and model_cards.py (how a model is put in force).
 
-A model is published if it hits no less than the one in force on the newest events, which it
-has not learned from. Workers reload it by its card (models.py). A file is complete before its
+A model is published if it hits no less than the one in force on the newest events, which
+neither has learned from, and after it has learned from them too. Workers reload it by its card (models.py). A file is complete before its
 card is written, and a card names its sha256: a crash in between leaves a file, and no more.
 """
 
@@ -110,26 +110,26 @@ def read(worker: Worker, *, now: float) -> None:
 
 
 def learn(worker: Worker, *, now: float) -> None:
-    """Begin a round when one is due: after a time or so many events, with enough to go by."""
-    config = worker.config
-    enough = worker.fresh and len(worker.columns) >= config.min_events
-    if worker.round is not None or not enough:
+    """Begin a round when one is due: after so many new events, or after a time."""
+    config, events = worker.config, len(worker.columns)
+    if worker.round is not None or events < config.min_events:
         return
     if worker.tables.behind() + worker.events.behind():
         return
-    if now < worker.due_at_s and worker.fresh < config.every_events:
+    few = config.min_fresh if config.name in worker.cards.current else 0
+    due = max(config.every_events, int(config.every_share * events))
+    if worker.fresh < (few if now >= worker.due_at_s else due):
         return
     worker.fresh, worker.due_at_s = 0, now + config.every_s
     columns = worker.columns.view(worker.items.view())
-    newest = min(config.newest, len(columns) // 5)
-    log.info("round", events=len(columns), newest=newest, items=len(columns.items))
+    log.info("round", events=len(columns), items=len(columns.items))
     card = worker.cards.current.get(config.name)
     current = current_model(
         worker.cards, config.name, width=worker.items.width, models=worker.models
     )
     worker.round = Round(
-        worker.learner, columns, newest, current, card.version if card else "",
-        config.seed, worker.trends, worker.law,
+        worker.learner, columns, config.newest, current, card.version if card else "",
+        config.seed, worker.trends, worker.law, config.tolerance,
     ).start()  # fmt: skip
 
 

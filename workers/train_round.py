@@ -1,24 +1,26 @@
 """One round of learning, in a thread of its own: the loop goes on reading, and can end it.
 
-A learner learns from all but the newest slice; then it judges the candidate and the model in
-force on that slice, event by event.
+    all but the newest slice -> candidate;  candidate, model in force -> judged on the slice
+    -> candidate, if it is not worse, learned on with the slice
+
+The slice is new to both: the model in force had not come so far (`until_ms`).
 """
 
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
+import torch
 from torch import Tensor
 
 from encoders.law import Law
-from ranking.learn_log import Judged, LearnLog, gain
+from ranking.learn_log import UNTIL_MS, Judged, LearnLog, gain
 from ranking.trend_config import TrendConfig
 from workers import metrics
-from workers.model_files import Model, path_of
+from workers.model_files import Model
 
 log = structlog.get_logger(__name__)
 
@@ -34,14 +36,14 @@ class Learner(Protocol):
         self,
         log: LearnLog,
         *,
-        previous: Path | None,
+        previous: Mapping[str, Tensor] | None,
         seed: int,
         progress: Callable[[str, float], None],
         trends: TrendConfig,
         law: Law,
     ) -> dict[str, Tensor]:
         """Tensors of a model; equal for equal log, previous model, settings and seed.
-        `previous`: the file of the model in force, to go on from. `progress` (what, share
+        `previous`: an earlier model, to go on from if one can. `progress` (what, share
         done) is called now and then, and may raise to end the learning. `trends`, `law`:
         what lists are made with."""
         ...
@@ -78,8 +80,9 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Round:
-    """Learning under way. `current`: the model in force, where its file can be read;
-    `version`: its card's. `done` and `outcome` are for the loop's thread."""
+    """Learning under way. `newest`: events of the slice, at most; `current`: the model in
+    force, where its file can be read; `version`: its card's; `tolerance`: by how much a
+    candidate may hit less. `done` and `outcome` are for the loop's thread."""
 
     learner: Learner
     log: LearnLog
@@ -89,6 +92,7 @@ class Round:
     seed: int
     trends: TrendConfig
     law: Law
+    tolerance: float = 0.0
     told: str = ""
     _stop: threading.Event = field(default_factory=threading.Event)
     _result: "Future[Outcome]" = field(default_factory=Future)
@@ -114,33 +118,42 @@ class Round:
         if self._thread is not None:
             self._thread.join(limit_s)
 
+    def learned(self) -> Outcome:
+        """The round itself, from its beginning to its end."""
+        current = self.current.tensors if self.current else None
+        newest = slice_of(self.log, self.newest, current)
+        with metrics.stage("learn"):
+            tensors = self._learn(self.log.before(newest), current)
+        self._progress("judge", 0.0)
+        with metrics.stage("judge"):
+            candidate = self._judged(tensors, newest)
+            self._progress("judge", 0.5)
+            in_force = self._judged(current, newest)
+        encoder = self.log.items.encoder
+        outcome = Outcome(tensors, encoder, candidate, in_force, self.version)
+        if not newest or outcome.worse(tolerance=self.tolerance):
+            return outcome
+        with metrics.stage("learn"):
+            return replace(outcome, tensors=self._learn(self.log, tensors))
+
     def _run(self) -> None:
         try:
-            self._result.set_result(self._learned())
+            self._result.set_result(self.learned())
         except BaseException as error:  # noqa: BLE001  # handed to the loop
             self._result.set_exception(error)
 
-    def _learned(self) -> Outcome:
-        previous = path_of(self.current.card) if self.current else None
-        with metrics.stage("learn"):
-            tensors = self.learner.learn(
-                self.log.before(self.newest),
-                previous=previous if previous and previous.exists() else None,
-                seed=self.seed,
-                progress=self._progress,
-                trends=self.trends,
-                law=self.law,
-            )
-        self._progress("judge", 0.0)
-        with metrics.stage("judge"):
-            candidate = self._judged(tensors)
-            self._progress("judge", 0.5)
-            in_force = self._judged(self.current.tensors if self.current else None)
-        return Outcome(tensors, self.log.items.encoder, candidate, in_force, self.version)
+    def _learn(
+        self, log: LearnLog, previous: Mapping[str, Tensor] | None
+    ) -> dict[str, Tensor]:
+        tensors = self.learner.learn(
+            log, previous=previous, seed=self.seed, progress=self._progress,
+            trends=self.trends, law=self.law,
+        )  # fmt: skip
+        return {UNTIL_MS: torch.tensor(int(log.at_ms_E.max(initial=0))), **tensors}
 
-    def _judged(self, tensors: Mapping[str, Tensor] | None) -> Judged:
+    def _judged(self, tensors: Mapping[str, Tensor] | None, newest: int) -> Judged:
         return self.learner.judge(
-            tensors, self.log, newest=self.newest, trends=self.trends, law=self.law
+            tensors, self.log, newest=newest, trends=self.trends, law=self.law
         )
 
     def _progress(self, what: str, share: float) -> None:
@@ -149,3 +162,11 @@ class Round:
         if what != self.told:
             self.told = what
             log.info("learning", step=what, share=round(share, 3))
+
+
+def slice_of(log: LearnLog, newest: int, current: Mapping[str, Tensor] | None) -> int:
+    """How many of the newest events to judge on: at most a fifth of the log, and half of what
+    the model in force has not learned from, so that a candidate has the other half."""
+    until_ms = current.get(UNTIL_MS) if current is not None else None
+    new = len(log) if until_ms is None else int((log.at_ms_E > int(until_ms)).sum())
+    return min(newest, len(log) // 5, new // 2)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
+from safetensors.torch import load_file
 
 from encoders.law import Law
+from ranking.learn_log import UNTIL_MS
 from ranking.trend_config import TrendConfig
 from schemas import Visit
 from tests.support import counts
@@ -123,7 +125,60 @@ def test_what_is_learned_goes_by_the_law_and_the_trends_that_lists_are_made_with
     academy.trends, academy.law = TrendConfig(rows=7), Law(half_life_ms=(1.0, 2.0, 3.0))
     academy.house.tell(*chains(600))
     academy.learned(academy.worker(Listening))
-    assert told == [(academy.trends, academy.law)] * 3
+    assert told == [(academy.trends, academy.law)] * 4
+
+
+def test_what_is_published_has_learned_from_all_and_was_judged_on_what_neither_had(
+    academy: Academy,
+):
+    learned, judged = [], []
+
+    class Watched:
+        @staticmethod
+        def learn(log: Any, *, previous: Any, **more: Any) -> Any:
+            learned.append(
+                (len(log), None if previous is None else int(previous[UNTIL_MS]))
+            )
+            return counts.learn(log, previous=previous, **more)
+
+        @staticmethod
+        def judge(tensors: Any, log: Any, *, newest: int, **more: Any) -> Any:
+            judged.append((len(log), newest))
+            return counts.judge(tensors, log, newest=newest, **more)
+
+    academy.house.tell(*chains(900))
+    worker = academy.worker(Watched)
+    academy.learned(worker)
+    at_ms = worker.columns.view(worker.items.view()).at_ms_E.tolist()
+    assert learned == [(720, None), (900, at_ms[719])]
+    file = path_of(academy.current())
+    assert file is not None
+    assert int(load_file(file)[UNTIL_MS]) == at_ms[-1]
+    academy.house.tell(*chains(100, start=900))
+    academy.learned(worker)
+    assert learned[2] == (950, at_ms[-1])
+    assert judged == [(900, 180)] * 2 + [(1_000, 50)] * 2
+
+
+def test_a_round_waits_for_enough_new_events(academy: Academy):
+    academy.config = replace(academy.config, min_fresh=50, every_events=300, every_s=1e9)
+    academy.house.tell(*chains(600))
+    worker = academy.worker()
+    academy.learned(worker)
+    academy.house.tell(*chains(299, start=600))
+    academy.turn(worker, until=lambda: worker.fresh == 299)
+    assert worker.rounds == 1
+    assert worker.round is None
+    academy.house.tell(*chains(1, start=899))
+    academy.learned(worker)
+    again = academy.worker()  # nothing is new to it: the model in force has learned all
+    academy.turn(again, until=lambda: again.cards.current and not again.events.behind())
+    academy.house.tell(*chains(49, start=900))
+    academy.turn(again, until=lambda: again.fresh == 49)
+    assert again.round is None
+    academy.house.tell(*chains(1, start=949))
+    academy.learned(again)
+    assert again.rounds == 1
 
 
 def test_a_worker_told_to_stop_ends_its_round(academy: Academy):

@@ -31,7 +31,9 @@ from workers.train_items import TrainItems
 
 MODELS = "rec.models.v1"
 NAMES = [f"i{n:02d}" for n in range(60)]
-SMALL = TrainConfig(min_events=100, newest=200, every_s=1.0, every_events=1_000_000)
+SMALL = TrainConfig(
+    min_events=100, min_fresh=1, newest=200, every_s=1.0, every_events=1_000_000
+)
 
 
 @dataclass

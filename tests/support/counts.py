@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ PLACES = 20
 def learn(
     log: LearnLog,
     *,
-    previous: Path | None,
+    previous: Mapping[str, Tensor] | None,
     seed: int,
     progress: Callable[[str, float], None],
     **_: object,

@@ -20,7 +20,7 @@ from ranking.ease import ease
 from ranking.feature_names import FEATURES
 from ranking.histories import Pasts
 from ranking.learn import LearnSettings, judge, learn
-from ranking.learn_log import LearnItems, LearnLog, gain
+from ranking.learn_log import UNTIL_MS, LearnItems, LearnLog, gain
 from ranking.model import Fitted, fitted, tower_of
 
 ITEMS, PEOPLE, EACH, GENRES, WIDTH = 300, 60, 50, 6, 8
@@ -227,6 +227,27 @@ def test_tensors_survive_their_file(towered, tmp_path: Path):
     assert all(torch.equal(again[name], towered[name]) for name in again)
     a, b = (judge(t, LOG, newest=50).hit_N for t in (again, towered))
     assert np.array_equal(a, b)
+
+
+def test_a_model_is_learned_on_and_knows_what_came_since(towered):
+    """People's newest walks are told to it, and it does no worse on what follows."""
+    until = LOG.before(NEWEST // 2)
+    on = learn(until, previous=towered, settings=TINY)
+    assert int(on[UNTIL_MS]) == until.at_ms_E[-1] > int(towered[UNTIL_MS])
+    assert all(torch.equal(on[k], t) for k, t in towered.items() if k.startswith("blend."))
+    assert not torch.equal(on["ease.weight"], towered["ease.weight"])
+    assert int(on["whole"]) == int(towered["whole"]) == len(LOG) - NEWEST
+    before, after = (judge(t, LOG, newest=NEWEST // 2) for t in (towered, on))
+    assert gain(after, before) > -0.02
+
+
+def test_a_log_that_has_outgrown_its_model_is_learned_anew():
+    short = LOG.before(len(LOG) // 2)
+    small = learn(short, settings=PLAIN)
+    again = learn(LOG, previous=small, settings=PLAIN)
+    anew = learn(LOG, settings=PLAIN)
+    assert all(torch.equal(again[name], tensor) for name, tensor in anew.items())
+    assert int(again["whole"]) == len(LOG)
 
 
 def catalogue_of(names: np.ndarray) -> Catalogue:

@@ -36,7 +36,7 @@ def test_a_program_outside_gets_the_lists_that_the_evaluation_measured(
         config=EncoderConfig(**ONLY_TEXT),  # type: ignore[arg-type]
         refresh=STREAM // 2,
         blend_rate=0.0,
-        learning=LearnSettings(tower_epochs=1, epochs=1),
+        learning=LearnSettings(tower_epochs=1, epochs=1, least=400),
     )
     inside, models = measured(served, log, split, keep=tmp_path)
     assert list(models) == [0, STREAM // 2, STREAM]
