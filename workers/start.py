@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import structlog
-import torch
 
 from workers import http, logs, metrics
 from workers.config import Config, topic
@@ -92,9 +91,7 @@ def _guarded(
     """Signals and fates: the only place where everything is caught."""
     logs.configure(config.log, role=role, worker=config.kafka.worker)
     metrics.set_worker(role)
-    metrics.info(version=version("streamrec"), torch=torch.__version__)
-    # a batch's threads wait for the slowest: on cores shared with a broker fewer are faster
-    torch.set_num_threads(config.encoders.threads or max(1, torch.get_num_threads() // 2))
+    metrics.info(version=version("streamrec"), torch=_torch(config, role))
     gc.set_threshold(50_000, 20, 50)  # batches make many small values and few cycles
     try:
         with _stop_signals() as stop, ExitStack() as stack:
@@ -120,6 +117,18 @@ def _guarded(
         return BROKEN
     log.info("stopped", why="asked to")
     return STOPPED
+
+
+def _torch(config: Config, role: Role) -> str:
+    """Its version; it is set up where the role computes with it. Trends are counted without:
+    that is half a GiB less."""
+    if role == "trend":
+        return version("torch")
+    import torch
+
+    # a batch's threads wait for the slowest: on cores shared with a broker fewer are faster
+    torch.set_num_threads(config.encoders.threads or max(1, torch.get_num_threads() // 2))
+    return str(torch.__version__)
 
 
 @contextmanager
