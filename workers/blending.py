@@ -240,7 +240,13 @@ class Blending:
         if live.popular:  # of the longest half-life
             touches_N = [*live.popular.values()][-1].read(rows, as_of_ms=live.newest_ms)
         seed_U = np.array([p.seed & ((1 << 64) - 1) for p in persons], np.uint64)
-        drawn_U = explored(row_UK, listed_UN, seed_U, touches_N, share=self.config.explore)
+        drawn_U = explored(
+            row_UK, listed_UN, seed_U, touches_N,
+            share=self.config.explore,
+            as_of_ms_U=np.array([p.wanted.as_of_ms for p in persons], np.int64),
+            published_at_ms_N=self.items.catalogue.published_at_ms[:rows],
+            half_life_ms=self.config.fresh_half_life_ms,
+        )  # fmt: skip
         at_U = drawn_U >= 0
         row_UK[at_U, -1], score_UK[at_U, -1] = drawn_U[at_U], 0
         source_UK[at_U, -1] = "explore"

@@ -93,7 +93,7 @@ class ListConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     blend_rate: Annotated[float, Meta(ge=0, le=0.1)] = 0.0001
     """how fast the blend follows what people do next; 0: it stays as it was trained"""
     explore: Annotated[float, Meta(ge=0, le=1)] = 0.05
-    """share of blended lists of five and more whose last place goes to an item that chance draws, little known ones first"""
+    """share of blended lists of five and more whose last place goes to an item that chance draws, new and little known ones first"""
     reasons: Annotated[int, Meta(ge=0, le=10)] = 2
     """reasons an item"""
     heaviest: Positive = 256
@@ -103,7 +103,7 @@ class ListConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     repeat_categories: list[str] = []
     """categories in which items already seen may be listed again"""
     fresh_share: Annotated[float, Meta(ge=0, le=1)] = 0.3
-    """share of fresh items in a list without an interest; the rest is what is popular"""
+    """share of fresh items in a list by content without an interest; the rest is what is popular"""
     fresh_half_life_ms: Seconds = 7.0 * DAY_MS
     """after so long an item is half as fresh"""
     popular_half_life_ms: Seconds = 1.0 * DAY_MS
