@@ -88,5 +88,5 @@ class TrendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def digest(self) -> str:
         """Eight hex digits that change when the state would be another."""
-        shape = (3, self.half_lives_s, self.windows_s, self.keep_rows, self.variants)
+        shape = (4, self.half_lives_s, self.windows_s, self.keep_rows, self.variants)
         return hashlib.sha256(msgspec.json.encode(shape)).hexdigest()[:8]

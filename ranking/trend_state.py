@@ -4,13 +4,15 @@ Each carries the offset of the last event applied to it, so that a replay, which
 values ahead of others, passes over what each has had: applied at least once, counted once.
 """
 
+from array import array
 from collections.abc import Sequence
 from math import exp2
-from operator import mul
+from sys import intern
 from typing import NamedTuple
 
 import msgspec
-from msgspec import Struct
+import numpy as np
+from msgspec import Struct, field
 
 from ranking.trend_config import TrendConfig, Variant
 
@@ -30,7 +32,7 @@ class TrendEvent(NamedTuple):
     undoes: int = 0
 
 
-class Seen(Struct, array_like=True):
+class Seen(Struct, array_like=True, gc=False):
     """An event in a user's recent past. `visited`: it marks its item as seen; `counted`: it
     counts for popularity; `undone`: the offset of the undo that took it back, or 0."""
 
@@ -65,14 +67,16 @@ class UserPast(Struct, array_like=True):
         self.erased = [at for at in self.erased if at >= floor]
 
 
-class ItemTrend(Struct, array_like=True):
+class ItemTrend(Struct):
     """How popular an item is and what came before it.
 
     `popular`: counts decayed to `at_ms`, one a half-life. `windows`: for each width the index of
-    its newest window, the count in it and in the window before. `before`: by the item that came
-    before, [`base_ms`, a weight for each variant]; a weight is what it was at its event's time,
-    grown to that time from the base by its half-life (forward decay), so that weights of any
-    times are added as they are. `newest_ms`: the newest time of any event that it had.
+    its newest window, the count in it and in the window before. `newest_ms`: the newest time of
+    any event that it had. `before`: by the item that came before, its row of `weights`, which
+    has one a variant, row after row; a weight is what it was at its event's time, grown to that
+    time from `base_ms` by its half-life (forward decay), so that weights of any times are added
+    as they are. One array and no list a row: a row takes a third of the memory, and none of it
+    is looked through for cycles.
     """
 
     popular: list[float]
@@ -81,7 +85,10 @@ class ItemTrend(Struct, array_like=True):
     at_ms: int = 0
     newest_ms: int = 0
     base_ms: int = 0
-    before: dict[str, list[float]] = {}
+    before: dict[str, int] = field(default_factory=dict)
+    weights: "array[float]" = field(default_factory=lambda: array("d"))
+    moved: bool = True
+    """rows went or all changed since the item was last saved: it has to be saved whole"""
 
     def count(self, at_ms: int, amount: int, config: TrendConfig) -> None:
         """Add one event (or take one back), at its own time: the order does not matter but for
@@ -101,36 +108,45 @@ class ItemTrend(Struct, array_like=True):
         on before that is too much for a float."""
         base = _base(at_ms, half_ms)
         if base > self.base_ms:
-            shrink = [exp2((self.base_ms - base) / half) for half in half_ms]
-            for cell in self.before.values():
-                cell[:] = [base, *(w * s for w, s in zip(cell[1:], shrink, strict=True))]
-            self.base_ms = base
+            shrink_V = [exp2((self.base_ms - base) / half) for half in half_ms]
+            if self.weights:
+                row_RV = np.frombuffer(self.weights).reshape(-1, len(half_ms))
+                row_RV *= shrink_V  # in place
+            self.base_ms, self.moved = base, True
         return [exp2((at_ms - self.base_ms) / half) for half in half_ms]
 
-    def follow(self, item_id: str, weights: Sequence[float]) -> list[float]:
-        """This item came after another, by so much in each variant (from the base); the row,
-        which stays the same list for as long as it is kept."""
-        cell = self.before.get(item_id)
-        if cell is None:
-            cell = self.before[item_id] = [float(self.base_ms), *weights]
-        else:
-            for n, weight in enumerate(weights, 1):
-                cell[n] += weight
-        return cell
+    def follow(self, names: Sequence[str], weights: Sequence[float]) -> list[str]:
+        """This item came after others, by so much in each variant (from the base), one after
+        another; those that it never came after."""
+        before, held, new, fresh = self.before, self.weights, list[str](), list[float]()
+        width = len(weights) // len(names) if names else 0
+        at = 0
+        for name in names:
+            row = before.get(name)
+            if row is None:
+                new.append(intern(name))  # one string for all rows of it
+                before[new[-1]] = len(before)
+                fresh += weights[at : at + width]
+            else:
+                for n, weight in enumerate(weights[at : at + width], row * width):
+                    held[n] += weight
+            at += width
+        held.extend(fresh)
+        return new
 
     def prune(self, keep: int, half_ms: Sequence[float]) -> list[str]:
         """Leave the heaviest as of the newest time, once there are a quarter more than `keep`;
         who had to go."""
         if len(self.before) <= keep + keep // 4:
             return []
-        now = [exp2((self.base_ms - self.newest_ms) / half) for half in half_ms]
-        heaviest = sorted(
-            self.before.items(),
-            key=lambda row: sum(map(mul, row[1][1:], now)),
-            reverse=True,
-        )
-        self.before = dict(heaviest[:keep])
-        return [name for name, _ in heaviest[keep:]]
+        now_V = [exp2((self.base_ms - self.newest_ms) / half) for half in half_ms]
+        row_RV = np.array(self.weights).reshape(-1, len(half_ms))
+        kept = np.sort(np.argsort(-(row_RV @ now_V), kind="stable")[:keep])
+        names, stays = list(self.before), set(kept.tolist())
+        self.before = {names[row]: n for n, row in enumerate(kept.tolist())}
+        self.weights = array("d", row_RV[kept].tobytes())
+        self.moved = True
+        return [name for row, name in enumerate(names) if row not in stays]
 
 
 def _base(at_ms: int, half_ms: Sequence[float]) -> int:
@@ -166,88 +182,84 @@ class Lags:
         self.first = max((v.first for v in variants), default=0)
         self._firsts = [v.first for v in variants]
         self._zeros = [0.0] * len(variants)
-        self._weights = [
-            [weights[lag] if lag < len(weights) else 0.0 for weights in pairs]
-            for lag in range(self.depth)
-        ]
         groups = dict[tuple[int, float], list[int]]()
         for n, v in enumerate(variants):
             if not v.first:
                 groups.setdefault((v.max_gap_ms, v.gap_half_life_ms), []).append(n)
-        self._gaps = [(most, half, members) for (most, half), members in groups.items()]
+        self._groups = [
+            [
+                (most, half, [(n, pairs[n][lag]) for n in members if lag < len(pairs[n])])
+                for (most, half), members in groups.items()
+            ]
+            for lag in range(self.depth)
+        ]
+        """by lag: the variants for which time between is the same, and their weights"""
 
     def predecessors(
         self, past: Sequence[Seen], at: TrendEvent, scale: Sequence[float]
-    ) -> list[tuple[str, list[float]]]:
-        """The items that this event's item follows, nearest first, with a weight for each
-        variant, times its scale. The lag counts different items; each counts once, at its
-        nearest. A further event on the item that the user is at already follows nothing again."""
-        out = list[tuple[str, list[float]]]()
-        named = {at.item_id}
-        for seen in reversed(past):
-            if not seen.visited:
-                continue
-            name = seen.item_id
-            if name in named:
-                if name == at.item_id and len(named) == 1:
-                    break
-                continue
-            lag = len(named) - 1
-            if lag >= self.depth:
-                break
-            named.add(name)
-            weights = self._near(abs(at.at_ms - seen.at_ms), self._weights[lag], scale)
-            if weights is not None:
-                out.append((name, weights))
-        return out
+    ) -> tuple[list[str], list[float]]:
+        """The items that this event's item follows, nearest first, and after one another their
+        weights for each variant, times its scale. The lag counts different items; each counts
+        once, at its nearest. A further event on the item that the user is at already follows
+        nothing again."""
+        names, weights = list[str](), list[float]()
+        nearest = self._nearest(past, at.item_id)
+        for (name, then_ms), groups in zip(nearest.items(), self._groups, strict=False):
+            gap_ms, row = abs(at.at_ms - then_ms), None
+            for most_ms, half_ms, members in groups:
+                if gap_ms <= most_ms:
+                    near = exp2(-gap_ms / half_ms) if half_ms else 1.0
+                    row = row or self._zeros.copy()
+                    for n, weight in members:
+                        row[n] = weight * near * scale[n]
+            if row is not None:
+                names.append(name)
+                weights += row
+        return names, weights
 
-    def _near(
-        self, gap_ms: int, weights: Sequence[float], scale: Sequence[float]
-    ) -> list[float] | None:
-        """Weights of a pair so far apart in time; None if it is none."""
-        out = None
-        for most_ms, half_ms, members in self._gaps:
-            if gap_ms <= most_ms:
-                out = out or self._zeros.copy()
-                near = exp2(-gap_ms / half_ms) if half_ms else 1.0
-                for n in members:
-                    out[n] = weights[n] * near * scale[n]
+    def _nearest(self, past: Sequence[Seen], own: str) -> dict[str, int]:
+        """By the different items that came before this one, nearest first: when."""
+        out = dict[str, int]()
+        for seen in reversed(past):
+            name = seen.item_id
+            if name in out or not seen.visited:
+                continue
+            if name != own:
+                out[name] = seen.at_ms
+                if len(out) == self.depth:
+                    break
+            elif not out:
+                break
         return out
 
     def entry(
         self, past: Sequence[Seen], at: TrendEvent, scale: Sequence[float]
-    ) -> list[tuple[str, list[float]]]:
+    ) -> tuple[list[str], list[float]]:
         """The number of this touch among the person's first different items, as what it
         follows: a name that no item has."""
         if not self.first:
-            return []
+            return [], []
         visited = {seen.item_id for seen in past if seen.visited}
         number = len(visited)
         if number >= self.first or at.item_id in visited:
-            return []
+            return [], []
         weights = [
             by if number < first else 0.0
             for first, by in zip(self._firsts, scale, strict=True)
         ]
-        return [(f"{ENTRY}{number}", weights)]
+        return [f"{ENTRY}{number}"], weights
 
 
 ENTRY = "\x01"  # no item's id has it
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_item_decoder = msgspec.msgpack.Decoder(ItemTrend)
+_user_encode = msgspec.msgpack.Encoder().encode
 _user_decoder = msgspec.msgpack.Decoder(UserPast)
 
 
-def to_bytes(value: ItemTrend | UserPast) -> bytes:
+def to_bytes(value: UserPast) -> bytes:
     """A value as it is kept."""
-    return _encode(value)
-
-
-def item_from(data: bytes) -> ItemTrend:
-    """`to_bytes` back."""
-    return _item_decoder.decode(data)
+    return _user_encode(value)
 
 
 def user_from(data: bytes) -> UserPast:

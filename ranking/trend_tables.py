@@ -6,7 +6,7 @@ second, whole tables wait for their turn, and the rows that changed go out alone
 records. A table is written whole before the ring comes round to its first row (docs/trends.md).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest
 from math import exp2
 from operator import itemgetter
@@ -41,14 +41,20 @@ class TrendTables:
     ) -> None:
         self._partition, self._items, self._config = partition, items, config
         self._members: list[dict[str, None]] = [{} for _ in range(config.buckets)]
-        self._followers: dict[str, dict[str, list[float]]] = {}
+        self._followers: dict[str, list[str]] = {}
+        self._ragged = set[str]()
+        """those of whose followers some are no more, or twice there"""
         self._waiting: dict[Key, int] = {}
-        self._changed: dict[Key, set[str]] = {}
+        self._counted: dict[int, dict[str, None]] = {}
+        """by bucket: items whose counts changed"""
+        self._changed: dict[str, list[str]] = {}
+        """by item: those that it followed anew"""
         self._slot = 0
         self._newest_ms = 0
         variants = list(enumerate(config.variants))
         self._entries = [(n, v) for n, v in variants if v.first]
         self._pairs = [(n, v) for n, v in variants if not v.first]
+        self._width = len(variants)
         self._decays = [Decay(v.half_life_ms, 0) for v in config.variants]
         lasting = [v.half_life_ms for v in config.variants]
         lasting += [1000.0 * half_s for half_s in config.half_lives_s]
@@ -59,8 +65,8 @@ class TrendTables:
             if item.at_ms:  # it was counted at some time
                 self.touch(name)
             self.seen(item.newest_ms)
-            for before, cell in item.before.items():
-                self.follow(before, name, cell)
+            self.follow(name, item.before, item.before)
+        self._counted.clear()
         self._changed.clear()
 
     def seen(self, at_ms: int) -> None:
@@ -71,42 +77,44 @@ class TrendTables:
         """An item's counts changed."""
         bucket = item_hash(item_id) % self._config.buckets
         self._members[bucket][item_id] = None
-        self._mark(bucket, item_id)
+        self._waiting.setdefault(bucket, self._slot)
+        self._counted.setdefault(bucket, {})[item_id] = None
 
-    def follow(self, before: str, item_id: str, row: list[float]) -> None:
-        """An item came after another. `row` is the item's own, which goes on changing."""
-        rows = self._followers.get(before)
-        if rows is None:
-            rows = self._followers[before] = {}
-        rows[item_id] = row
-        changed = self._changed.get(before)  # as _mark does: the busiest line of all
-        if changed is None:
-            self._mark(before, item_id)
-        else:
-            changed.add(item_id)
+    def follow(self, item_id: str, names: Iterable[str], new: Iterable[str]) -> None:
+        """An item came after others, after some of them for the first time."""
+        followers, waiting, slot = self._followers, self._waiting, self._slot
+        for name in new:
+            rows = followers.get(name)
+            if rows is None:
+                followers[name] = [item_id]
+            else:
+                rows.append(item_id)
+        for name in names:
+            if name not in waiting:
+                waiting[name] = slot
+        self._changed.setdefault(item_id, []).extend(names)
 
-    def forget(self, before: str, item_id: str) -> None:
-        """That an item came after another is no longer known."""
-        self._followers.get(before, {}).pop(item_id, None)
+    def forget(self, before: str) -> None:
+        """That some items came after another is no longer known."""
+        self._ragged.add(before)
         self._waiting.setdefault(before, self._slot)
-        self._changed.get(before, set()).discard(item_id)
 
     def faded(self, item: ItemTrend) -> bool:
         """Whether an item's last event is so long ago that nothing which was ever told of it is
         worth anything: counts, windows, pairs."""
         return self._newest_ms - item.newest_ms >= self._told_ms
 
-    def drop(self, item_id: str) -> None:
+    def drop(self, item_id: str, item: ItemTrend) -> None:
         """An item that has faded is let go; what readers have of it fades there as well."""
         bucket = item_hash(item_id) % self._config.buckets
         self._members[bucket].pop(item_id, None)
-        self._changed.get(bucket, set()).discard(item_id)
-        for before in self._items[item_id].before:
-            rows = self._followers.get(before, {})
-            rows.pop(item_id, None)
-            self._changed.get(before, set()).discard(item_id)
+        self._counted.get(bucket, {}).pop(item_id, None)
+        self._changed.pop(item_id, None)
+        for before in item.before:
+            rows = self._followers[before]
+            rows.remove(item_id)
             if not rows:
-                self._followers.pop(before, None)
+                del self._followers[before]
 
     def waiting(self) -> bool:
         """Whether anything is to be published."""
@@ -115,7 +123,7 @@ class TrendTables:
     def drain(self) -> list[TrendTable]:
         """Whole tables, those that wait longest first, as many as the budget takes and those
         that the ring is about to leave behind; then the changed rows of the others."""
-        out: list[TrendTable] = []
+        out, written = list[TrendTable](), set[Key]()
         room, overdue = self._config.publish_rows, self._slot - self._config.slots * 3 // 4
         while self._waiting:
             key, since = next(iter(self._waiting.items()))
@@ -125,17 +133,11 @@ class TrendTables:
             room -= sum(RECORD + len(table.rows) for table in whole)
             out += whole
             del self._waiting[key]
-            self._changed.pop(key, None)
-        out += self._alone()
+            written.add(key)
+        out += self._alone(written)
+        self._counted.clear()
         self._changed.clear()
         return out
-
-    def _mark(self, key: Key, row: str) -> None:
-        changed = self._changed.get(key)
-        if changed is None:
-            changed = self._changed[key] = set()
-            self._waiting.setdefault(key, self._slot)
-        changed.add(row)
 
     def _bucket(self, bucket: int) -> Iterator[TrendTable]:
         names, label = self._members[bucket], f"{self._partition}/b{bucket:02d}"
@@ -158,44 +160,89 @@ class TrendTables:
                     yield self._table(slot, rows, at_ms=max(0, index * width_ms))
 
     def _follows(self, before: str) -> Iterator[TrendTable]:
-        cells = self._followers.get(before, {})
+        cells = [(name, self._items[name]) for name in self._followed(before)]
         for n, variant in self._variants(before):
             name = f"follows/{variant.name}/{self._partition}/{before.lstrip(ENTRY)}"
-            rows = self._weights(n, cells, cells)
+            decay, width = self._decay(n), self._width
+            rows = [
+                (follower, weight)
+                for follower, item in cells
+                if (
+                    weight := item.weights[item.before[before] * width + n]
+                    * decay[item.base_ms]
+                )
+                > LEAST
+            ]
             if len(rows) > self._config.rows:
                 rows = nlargest(self._config.rows, rows, key=itemgetter(1))
             if rows and len(name.encode()) <= MAX_NAME:
                 yield self._table(name, rows)
 
-    def _alone(self) -> Iterator[TrendTable]:
-        """The changed rows, each named by its table and its key with a line break between."""
+    def _followed(self, before: str) -> list[str]:
+        """The items that came after another."""
+        rows = self._followers.get(before, [])
+        if before in self._ragged:
+            self._ragged.discard(before)
+            rows = [
+                name
+                for name in dict.fromkeys(rows)
+                if (item := self._items.get(name)) and before in item.before
+            ]
+            self._followers[before] = rows
+            if not rows:
+                del self._followers[before]
+        return rows
+
+    def _alone(self, written: Collection[Key]) -> Iterator[TrendTable]:
+        """The rows that changed, but those of tables that were just written: each named by its
+        table and its key with a line break between."""
         rows: Rows = []
         size = 0
-        for key, changed in self._changed.items():
-            names = list(changed)
-            for at in range(0, len(names), PART):
-                part = self._changed_rows(key, names[at : at + PART])
-                rows += part
-                size += sum([len(row[0]) for row in part]) + 12 * len(part)
-                if size > MAX_BYTES // 2:
-                    yield self._ring(rows)
-                    rows, size = [], 0
+        for part in self._parts(written):
+            rows += part
+            size += sum([len(row[0]) for row in part]) + 12 * len(part)
+            if size > MAX_BYTES // 2:
+                yield self._ring(rows)
+                rows, size = [], 0
         if rows:
             yield self._ring(rows)
 
-    def _changed_rows(self, key: Key, changed: Sequence[str]) -> Rows:
+    def _parts(self, written: Collection[Key]) -> Iterator[Rows]:
+        """Changed rows, some hundreds at a time."""
+        for bucket, changed in self._counted.items():
+            if bucket not in written:
+                names = list(changed)
+                for at in range(0, len(names), PART):
+                    yield self._counts(names[at : at + PART])
+        for item_id, changed in self._changed.items():
+            names = [name for name in dict.fromkeys(changed) if name not in written]
+            for at in range(0, len(names), PART):
+                yield self._steps(item_id, names[at : at + PART])
+
+    def _counts(self, names: Sequence[str]) -> Rows:
         rows: Rows = []
-        if isinstance(key, int):
-            for n, half_s in enumerate(self._config.half_lives_s):
-                table = f"popular/{half_s}/{self._partition}\n"
-                rows += [(table + name, self._popular(name, n)) for name in changed]
-            return rows
-        cells = self._followers.get(key, {})
-        for n, variant in self._variants(key):
-            table = f"follows/{variant.name}/{self._partition}/{key.lstrip(ENTRY)}\n"
-            rows += [
-                (table + name, weight) for name, weight in self._weights(n, changed, cells)
-            ]
+        for n, half_s in enumerate(self._config.half_lives_s):
+            table = f"popular/{half_s}/{self._partition}\n"
+            rows += [(table + name, self._popular(name, n)) for name in names]
+        return rows
+
+    def _steps(self, item_id: str, names: Sequence[str]) -> Rows:
+        """An item's rows in the tables of those that it followed."""
+        item = self._items[item_id]
+        rows: Rows = []
+        places, weights, width = item.before, item.weights, self._width
+        at = [(name, places[name] * width) for name in names if name in places]
+        entries = [(name.lstrip(ENTRY), n) for name, n in at if name.startswith(ENTRY)]
+        pairs = [(name, n) for name, n in at if not name.startswith(ENTRY)]
+        for variants, cells in ((self._pairs, pairs), (self._entries, entries)):
+            for n, variant in variants:
+                decay = self._decay(n)[item.base_ms]
+                table = f"follows/{variant.name}/{self._partition}/"
+                rows += [
+                    (f"{table}{name}\n{item_id}", weight)
+                    for name, cell in cells
+                    if (weight := weights[cell + n] * decay) > LEAST
+                ]
         return rows
 
     def _variants(self, key: str) -> list[tuple[int, Variant]]:
@@ -221,19 +268,12 @@ class TrendTables:
         decay = exp2(-age_ms / (1000 * self._config.half_lives_s[n]))
         return max(0.0, item.popular[n] * decay)
 
-    def _weights(
-        self, n: int, names: Iterable[str], cells: Mapping[str, list[float]]
-    ) -> Rows:
-        """Rows of the n-th variant, decayed to the newest time; those that are not next to 0."""
+    def _decay(self, n: int) -> "Decay":
+        """What weights of the n-th variant are worth at the newest time."""
         decay = self._decays[n]
         if decay.at_ms != self._newest_ms:
             decay = self._decays[n] = Decay(decay.half_ms, self._newest_ms)
-        n += 1
-        return [
-            (name, weight)
-            for name in names
-            if (weight := (cell := cells[name])[n] * decay[cell[0]]) > LEAST
-        ]
+        return decay
 
 
 class Decay(dict[float, float]):

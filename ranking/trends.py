@@ -7,16 +7,17 @@ another. No Kafka, no clock: time is the events' own, so that a replay gives wha
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from sys import intern
 
 from encoders.law import CODES, IMPRESSION, Law
 from ranking.trend_config import TrendConfig
+from ranking.trend_saved import Parts, items_from, keys, value_of
 from ranking.trend_state import (
     ItemTrend,
     Lags,
     Seen,
     TrendEvent,
     UserPast,
-    item_from,
     new_item,
     to_bytes,
     user_from,
@@ -28,12 +29,14 @@ SWEPT = 500
 """Items that are looked at, at each save, whether they have faded away."""
 Saved = Callable[[int], bytes | None]
 """A user's value as it was saved; None for a user that nothing is known of."""
+_NONE = Parts()
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Values that changed since they were last saved. A user without a past is None, and so is
-    an item that has faded away."""
+    """Values that changed since they were last saved, of items whole or what changed of them
+    (ranking/trend_saved.py). A user without a past is None, and so is an item that has faded
+    away."""
 
     items: Mapping[str, bytes | None]
     users: Mapping[int, bytes | None]
@@ -61,9 +64,12 @@ class Trends:
         self._half_ms = [variant.half_life_ms for variant in config.variants]
         self._lags = Lags(config.variants)
         self._past = 2 * max(self._lags.depth, 10)
-        self._items = {name: item_from(data) for name, data in (items or {}).items()}
+        kept = items_from(items or {})
+        self._items = {name: item for name, (item, _) in kept.items()}
+        self._parts = {name: parts for name, (_, parts) in kept.items() if parts.stored}
+        self._saving = dict[str, Parts]()
         self._users: dict[int, UserPast] = {}
-        self._changed_items: dict[str, None] = {}  # in order, so that a run can be repeated
+        self._changed_items: dict[str, list[str]] = {}  # in order, as all rows are
         self._unswept: list[str] = []
         self._changed_users: set[int] = set()
         self._erased: set[int] = set()
@@ -98,15 +104,19 @@ class Trends:
         only an earlier one could ask for is dropped."""
         users: dict[int, bytes | None] = {}
         self._erased = set()
-        for name in self._changed_users:
-            past = self._users[name]
+        for user in self._changed_users:
+            past = self._users[user]
             past.trim(floor, self._past)
-            users[name] = to_bytes(past) if past.events or past.offset >= floor else None
+            users[user] = to_bytes(past) if past.events or past.offset >= floor else None
             if past.erased:
-                self._erased.add(name)
-        items: dict[str, bytes | None] = {
-            name: to_bytes(self._items[name]) for name in self._changed_items
-        }
+                self._erased.add(user)
+        items, self._saving = dict[str, bytes | None](), {}
+        for name, changed in self._changed_items.items():
+            parts = self._parts.get(name, _NONE)
+            key, data, self._saving[name] = value_of(
+                name, self._items[name], changed, parts
+            )
+            items[key] = data
         # gone ones last: half a save then has the time that they have faded by
         return Changes(items | dict.fromkeys(self._swept(floor)), users)
 
@@ -115,6 +125,12 @@ class Trends:
         until no replay can ask for what was before and it is gone from the store as well."""
         self._users = {name: self._users[name] for name in self._erased}
         self._changed_users = set(self._erased)
+        for name, parts in self._saving.items():
+            if parts.stored:
+                self._parts[name] = parts
+            if not parts.count:
+                self._items[name].moved = False
+        self._saving = {}
         self._changed_items.clear()
 
     def item(self, item_id: str) -> ItemTrend | None:
@@ -122,7 +138,7 @@ class Trends:
         return self._items.get(item_id)
 
     def _swept(self, floor: int) -> list[str]:
-        """Items that are worth nothing any more and that no replay can ask for, let go: looked
+        """The keys of items that are worth nothing any more and that no replay can ask for, let go: looked
         for in turn, some at each save."""
         names = self._unswept or list(self._items)
         self._unswept = names[SWEPT:]
@@ -132,9 +148,9 @@ class Trends:
             if item is None or item.offset >= floor or name in self._changed_items:
                 continue
             if self._tables.faded(item):
-                self._tables.drop(name)
+                self._tables.drop(name, item)
                 del self._items[name]
-                gone.append(name)
+                gone += keys(name, self._parts.pop(name, _NONE))
         return gone
 
     def _user(self, name: int) -> UserPast:
@@ -149,8 +165,9 @@ class Trends:
         anyway. Only what an item keeps moves the time of the tables: a restart has it back."""
         item = self._items.get(item_id)
         if item is None:
+            item_id = intern(item_id)
             item = self._items[item_id] = new_item(self._config)
-        self._changed_items[item_id] = None
+        self._changed_items.setdefault(item_id, [])
         if event.offset <= item.offset:
             return None
         item.offset = event.offset
@@ -183,11 +200,16 @@ class Trends:
 
     def _follow(self, event: TrendEvent, item: ItemTrend, past: Sequence[Seen]) -> None:
         scale = item.rebase(event.at_ms, self._half_ms)
-        pairs = self._lags.predecessors(past, event, scale)
-        for name, weights in pairs + self._lags.entry(past, event, scale):
-            self._tables.follow(name, event.item_id, item.follow(name, weights))
+        names, weights = self._lags.predecessors(past, event, scale)
+        number, entry = self._lags.entry(past, event, scale)
+        names += number
+        if not names:
+            return
+        new = item.follow(names, weights + entry)
+        self._tables.follow(event.item_id, names, new)
+        self._changed_items[event.item_id] += names
         for name in item.prune(self._config.keep_rows, self._half_ms):
-            self._tables.forget(name, event.item_id)
+            self._tables.forget(name)
 
     def _undo(self, event: TrendEvent, past: Sequence[Seen]) -> None:
         """Take a count back where we know of it. Pairs stay: the person did go that way."""

@@ -26,6 +26,8 @@ from workers.trend_events import decoded
 log = structlog.get_logger(__name__)
 MSGPACK = (("content-type", CONTENT_TYPES["msgpack"].encode()),)
 CONDITIONS = ("tables",)
+AT_ONCE = 8
+"""One in so many partitions is saved at once, at least one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +45,8 @@ class Worker:
     """the offset after the last event that each state has"""
     appended_ms: list[int] = field(default_factory=list)
     published_s: float = 0.0
-    saved_s: float = 0.0
+    due_s: dict[int, float] = field(default_factory=dict)
+    """when each partition is to be saved"""
 
 
 async def run(
@@ -92,7 +95,7 @@ def fold(worker: Worker, records: Sequence[Record]) -> None:
     if worker.epoch != worker.app.epoch:  # all is read again from what is committed
         worker.epoch = worker.app.epoch
         worker.states, worker.floors, worker.folded = {}, {}, {}
-        worker.appended_ms = []
+        worker.appended_ms, worker.due_s = [], {}
         metrics.rebalance()
     for partition in worker.app.owned():  # whoever was here before may have owed tables
         _state(worker, partition)
@@ -127,12 +130,11 @@ async def publish(worker: Worker, *, now: float, every_s: float) -> None:
 
 
 async def save(worker: Worker, *, now: float, every_s: float) -> None:
-    """The values that changed, once they are due; then the events that changed them are
-    committed. If partitions went away meanwhile, nothing is: all is dropped."""
-    if now - worker.saved_s < every_s:
+    """The values that changed in the partitions that are due; then the events that changed them
+    are committed. If partitions went away meanwhile, nothing is: all is dropped."""
+    states = {number: worker.states[number] for number in _due(worker, now, every_s)}
+    if not states:
         return
-    worker.saved_s = now
-    states = dict(worker.states)
     with metrics.stage("save"):
         done = [_write(worker, partition) for partition in states]
         for failure in await asyncio.gather(*done, return_exceptions=True):
@@ -142,11 +144,25 @@ async def save(worker: Worker, *, now: float, every_s: float) -> None:
         return
     for state in states.values():
         state.saved()
-    folded = {n: at for n, at in worker.folded.items() if at > worker.floors.get(n, 0)}
+    folded = {n: worker.folded.get(n, 0) for n in states}
+    folded = {n: at for n, at in folded.items() if at > worker.floors.get(n, 0)}
     if folded:
         with metrics.stage("commit"):
             if await worker.app.commit(folded):
                 worker.floors |= folded
+
+
+def _due(worker: Worker, now: float, every_s: float) -> list[int]:
+    """The partitions to save now, those that wait longest first: each in its own turn, so that
+    what is published never waits for a save of all."""
+    numbers, due_s = sorted(worker.states), worker.due_s
+    for n, number in enumerate(numbers, 1):
+        due_s.setdefault(number, now + every_s * n / len(numbers))
+    late = sorted((n for n in numbers if due_s[n] <= now), key=due_s.__getitem__)
+    if every_s:
+        late = late[: -(-len(numbers) // AT_ONCE)]
+    due_s |= dict.fromkeys(late, now + every_s)
+    return late
 
 
 async def _write(worker: Worker, partition: int) -> None:

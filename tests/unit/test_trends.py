@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders.law import KINDS, Law
+from ranking import trend_saved
 from ranking.trend_board import TrendBoard, by_category
 from ranking.trend_config import TrendConfig, Variant
-from ranking.trend_state import TrendEvent, item_from
+from ranking.trend_saved import items_from
+from ranking.trend_state import ItemTrend, TrendEvent
 from ranking.trend_tables import MAX_BYTES
 from ranking.trends import Changes, Trends
 from schemas import TrendTable, decode, encode
@@ -28,6 +30,20 @@ CONFIG = TrendConfig(
     buckets=4,
     keep_rows=1000,
 )
+MOVING = TrendConfig(  # rows are dropped, and the time that weights are kept from moves on
+    half_lives_s=[86_400],
+    variants=(Variant(name="near", lag_weights=(1.0, 0.5, 0.2), half_life_ms=72_000.0),),
+    keep_rows=4,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parts() -> Iterator[None]:
+    """Items as small as those here are saved in parts as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trend_saved, "SMALL", 0)
+        patch.setattr(trend_saved, "HEAD", 0)
+        yield
 
 
 def event(n: int, user: int, item: str, kind: str = "click", **more: object) -> TrendEvent:
@@ -61,16 +77,21 @@ class Disk:
         )  # fmt: skip
 
 
+def kept(disk: Disk) -> dict[str, ItemTrend]:
+    """The items that a store holds."""
+    return {name: item for name, (item, _) in items_from(disk.items).items()}
+
+
 def items_of(
     events: Sequence[TrendEvent], config: TrendConfig = CONFIG
-) -> dict[str, bytes]:
+) -> dict[str, ItemTrend]:
     """The items after a plain fold, one event at a time."""
     disk = Disk()
     trends = disk.trends(config)
     for one in events:
         trends.apply([one])
     disk.write(trends.unsaved(floor=len(events)))
-    return disk.items
+    return kept(disk)
 
 
 def board(*records: TrendTable) -> TrendBoard:
@@ -103,13 +124,14 @@ def logs(draw: st.DrawFn) -> list[TrendEvent]:
     return out
 
 
+@pytest.mark.parametrize("config", [CONFIG, MOVING], ids=["lasting", "moving"])
 @settings(max_examples=60, deadline=None)
 @given(logs(), st.data())
 def test_any_batching_and_any_crash_gives_the_values_of_a_plain_fold(
-    events: list[TrendEvent], data: st.DataObject
+    config: TrendConfig, events: list[TrendEvent], data: st.DataObject
 ):
     disk, at = Disk(), 0
-    trends = disk.trends()
+    trends = disk.trends(config)
     while at < len(events) or trends.dirty():
         size = data.draw(st.integers(1, 20))
         trends.apply(events[at : at + size])
@@ -125,8 +147,29 @@ def test_any_batching_and_any_crash_gives_the_values_of_a_plain_fold(
             if fate == "die in the save":
                 changes = trends.unsaved(floor=disk.committed)
                 disk.write(changes, share=0.5, seed=data.draw(st.integers(0, 9)))
-            trends, at = disk.trends(), disk.committed
-    assert disk.items == items_of(events)
+            trends, at = disk.trends(config), disk.committed
+    assert kept(disk) == items_of(events, config)
+
+
+def test_of_an_item_with_many_rows_only_what_changed_is_saved():
+    disk, trends, sizes = Disk(), Disk().trends(), list[int]()
+    log = [
+        event(2 * n + k, 100 + n, "z" if k else f"p{n % 40}")
+        for n in range(120)
+        for k in (0, 1)
+    ]
+    for at in range(0, len(log), 2):
+        trends.apply(log[at : at + 2])
+        changes = trends.unsaved(floor=at)
+        sizes.append(sum(len(d or b"") for k, d in changes.items.items() if k[0] == "z"))
+        disk.write(changes)
+        trends.saved()
+    assert kept(disk) == items_of(log)
+    once, trends = Disk(), Disk().trends()
+    trends.apply(log)
+    once.write(trends.unsaved(floor=0))
+    assert sum(sizes[60:]) < 60 * len(once.items["z"]) / 4
+    assert 1 < len([key for key in disk.items if key[0] == "z"]) <= 41
 
 
 @settings(max_examples=40, deadline=None)
@@ -250,9 +293,9 @@ def test_an_item_keeps_the_heaviest_of_what_came_before_it():
         for n in range(60)
         for k in (0, 1)
     ]
-    item = item_from(items_of(log, config)["z"])
-    assert len(item.before) <= 10
-    assert max(item.before, key=lambda name: item.before[name][1]) == "p0"
+    item = items_of(log, config)["z"]
+    assert len(set(item.before.values())) == len(item.before) <= 10
+    assert max(item.before, key=lambda name: item.weights[item.before[name]]) == "p0"
 
 
 def test_an_item_that_has_faded_away_is_let_go_and_counts_anew():

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pytest
 
+from ranking import trend_saved
 from ranking.trend_board import TrendBoard
 from ranking.trend_config import TrendConfig
 from ranking.trends import Changes, Trends
@@ -42,6 +43,15 @@ FADING = load_config(  # items fade away within the log, and are let go
         '"half_life_ms":60000}]',
     }
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parts() -> Iterator[None]:
+    """Items as small as those here are saved in parts as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trend_saved, "SMALL", 0)
+        patch.setattr(trend_saved, "HEAD", 0)
+        yield
 
 
 class Killed(Exception):
