@@ -1,7 +1,9 @@
 """How long from a click to its list, as an outside read_committed consumer sees it?
 
-A real broker, one recommend worker and the measuring client share the machine. Clicks go out
-at a steady rate; the time of each is from the broker's append to the client having the list.
+A real broker, one recommend worker and the measuring client share the machine; `--blended`: and
+a trend worker, with a trained model in force, so that lists are what they are in production.
+Clicks go out at a steady rate; the time of each is from the broker's append to the client having
+the list.
 """
 
 import argparse
@@ -9,16 +11,25 @@ import random
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+import numpy as np  # noqa: E402
+
+from benchmarks.lists_per_second import WARM, columns  # noqa: E402
+from benchmarks.lists_per_second import events as clicks  # noqa: E402
 from benchmarks.report import percentile, write  # noqa: E402
 from benchmarks.steady import Appended, options_of, rss_mib  # noqa: E402
+from encoders.fusion import fusion_version  # noqa: E402
+from ranking.learn import learn  # noqa: E402
+from ranking.learn_settings import LearnSettings  # noqa: E402
 from schemas import Interaction, encode  # noqa: E402
 from tests.support.kafka import running_kafka  # noqa: E402
-from tests.support.spine import Reader, Spine, spine  # noqa: E402
+from tests.support.spine import Reader, Spine, spine, vector_of  # noqa: E402
+from workers.model_files import write_model  # noqa: E402
 
 QUESTION = "How long from a click to its list, exactly once?"
 
@@ -26,6 +37,7 @@ QUESTION = "How long from a click to its list, exactly once?"
 def main() -> None:
     options = options_of(__doc__, seconds=20.0)
     options.add_argument("--width", type=int, default=256)
+    options.add_argument("--blended", action="store_true", help="with trends and a model")
     said = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     with running_kafka(folder / "kafka") as broker, spine(
@@ -36,6 +48,8 @@ def main() -> None:
         worker = house.start("recommend")
         worker.wait_ready()
         reader = Reader(broker.bootstrap, house.topic("recommendations"))
+        if said.blended:
+            blend(house, reader, said)
         rates = [int(rate) for rate in said.rates.split(",")]
         rows = [measure(house, reader, rate=rate, said=said) for rate in rates]
         rows[-1]["worker RSS MiB"] = rss_mib(worker.child.pid)
@@ -43,12 +57,44 @@ def main() -> None:
         worker.stop()
     for row in rows:
         row.setdefault("worker RSS MiB", "")
+    how = "blended, a trend worker beside it" if said.blended else "by content"
     write(
-        "click-to-list",
+        "click-to-list-blended" if said.blended else "click-to-list",
         QUESTION,
         rows,
-        f"{said.items} items x {said.width}, {said.users} users",
+        f"{said.items} items x {said.width}, {said.users} users; lists {how}",
     )
+
+
+def blend(house: Spine, reader: Reader, said: argparse.Namespace) -> None:
+    """A past of everybody, a trend worker that has read it, a model that has learned it."""
+    house.start("trend").wait_ready()
+    chance = random.Random(0)
+    past = clicks(chance, said, start=0, rounds=WARM)
+    house.send(*past)
+    house.flush()
+    reader.until([event.event_id for event in past], limit_s=300)
+    width = said.width
+    vectors = np.stack([vector_of(f"i{n}", width) for n in range(said.items)])
+    brief = LearnSettings(most=1_000, epochs=1, tower_epochs=1, anew=False)
+    space, log = fusion_version(house.config.encoders), columns(past, vectors)
+    log = replace(log, items=replace(log.items, encoder=space))
+    card = write_model(
+        learn(log, settings=brief),
+        folder=house.folder / "models", name="ranker", encoder=space, width=width, at_ms=1,
+    )  # fmt: skip
+    house.put("models", "ranker", encode(card))
+    house.flush()
+    for n in range(10_000):
+        (click,) = clicks(chance, said, start=1 + n, rounds=1)[:1]
+        house.send(click)
+        reader.until([click.event_id])
+        versions = next(
+            s.versions for s in reversed(reader.slates) if click.event_id in s.caused_by
+        )
+        if versions["model"] == card.version:
+            return
+    raise AssertionError(f"no list names model {card.version}")
 
 
 def measure(
