@@ -19,7 +19,13 @@ from typing import Annotated
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, softmax
+from torch.nn.functional import (
+    embedding,
+    gelu,
+    linear,
+    scaled_dot_product_attention,
+    softmax,
+)
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -135,59 +141,81 @@ class Tower(nn.Module):
         of all that was touched, zero for none. `now_ms_U`: when it is asked, where it is known
         otherwise than by the newest entry."""
         item_UL = entries.item_UL
-        hidden_USW = self.run(vector_NW, entries)
         none_U = item_UL[:, -1] < 0
         last_U = torch.where(none_U, 0, item_UL.shape[1])
-        pooled_USKW = self.head.pool(hidden_USW, visible(item_UL))
-        row_U = torch.arange(len(item_UL))
         asked_U = torch.zeros(len(item_UL), dtype=torch.long)
         if now_ms_U is not None:
             asked_U = torch.where(none_U, 0, gap_of(now_ms_U - entries.at_ms_UL[:, -1]))
-        user_UKW: Tensor = self.head(
-            hidden_USW[row_U, last_U], pooled_USKW[row_U, last_U], memory_UW, asked_U
-        )
+        if self.head.query is None:
+            hidden_UW = self.run(vector_NW, entries, last_U=last_U)[:, 0]
+            pooled_UKW = hidden_UW[:, None]
+        else:
+            hidden_USW = self.run(vector_NW, entries)
+            row_U = torch.arange(len(item_UL))
+            hidden_UW = hidden_USW[row_U, last_U]
+            pooled_UKW = self.head.pool(hidden_USW, visible(item_UL))[row_U, last_U]
+        user_UKW: Tensor = self.head(hidden_UW, pooled_UKW, memory_UW, asked_U)
         return user_UKW
 
-    def run(self, vector_NW: Tensor, entries: Entries) -> Tensor:
-        """hidden_USW: what is known after the start (place 0) and after each entry."""
+    def run(
+        self, vector_NW: Tensor, entries: Entries, *, last_U: Tensor | None = None
+    ) -> Tensor:
+        """hidden_USW: what is known after the start (place 0) and after each entry. With
+        `last_U` of these places alone (U x 1 x W): the last block then answers no others."""
         there_US = visible(entries.item_UL)
+        at_US = torch.cat([entries.at_ms_UL[:, :1], entries.at_ms_UL], dim=1)
+        hidden_USW = self._entered(vector_NW, entries, at_US, there_US)
+        pair_USS = self._pairs(at_US, there_US)
+        *before, final = zip(self.block, self._biases(), strict=True)
+        for block, bias_PH in before:
+            hidden_USW = block(hidden_USW, pair_USS, bias_PH, last_U=None)
+        block, bias_PH = final
+        hidden_USW = block(hidden_USW, pair_USS, bias_PH, last_U=last_U)
+        found: Tensor = self.norm(hidden_USW)
+        return found
+
+    def _entered(
+        self, vector_NW: Tensor, entries: Entries, at_US: Tensor, there_US: Tensor
+    ) -> Tensor:
+        """hidden_USW: the start and the entries, before any block."""
         entry_ULW = self.enter(vector_NW[entries.item_UL.clamp_min(0)])
         if self.settings.values:
             value_UL = value_of(entries.value_UL)
             entry_ULW = entry_ULW + self.kind(entries.kind_UL) + self.value(value_UL)
-        at_US = torch.cat([entries.at_ms_UL[:, :1], entries.at_ms_UL], dim=1)
         if self.settings.gaps:
             follows_UL = torch.cat([~there_US[:, :1], there_US[:, 1:-1]], dim=1)
             gap_UL = gap_of(entries.at_ms_UL - at_US[:, :-1])
             entry_ULW = entry_ULW + self.gap(torch.where(follows_UL, gap_UL, 0))
         start_UW = self.start_W.expand(len(entries.item_UL), -1)
         hidden_USW = torch.cat([start_UW[:, None], entry_ULW], dim=1)
-        hidden_USW = self.drop(self.enter_norm(hidden_USW))
-        bias_UBHSS = self._bias(at_US, there_US)
-        for n, block in enumerate(self.block):
-            hidden_USW = block(hidden_USW, bias_UBHSS[:, n])
-        found: Tensor = self.norm(hidden_USW)
-        return found
+        entered_USW: Tensor = self.drop(self.enter_norm(hidden_USW))
+        return entered_USW
 
-    def _bias(self, at_US: Tensor, there_US: Tensor) -> Tensor:
-        """What is added to attention (users x blocks x heads x S x S): by distance, by time
-        between; and what may not be seen, hidden. The start has a bias of its own."""
-        places = at_US.shape[1]
-        place_S = torch.arange(places)
+    def _pairs(self, at_US: Tensor, there_US: Tensor) -> Tensor:
+        """pair_USS: what lies between two places, as rows of `_biases`: distance and time; the
+        last one where a place may not be seen. The start is at a distance of its own."""
+        place_S = torch.arange(at_US.shape[1])
         apart_SS = (place_S[:, None] - place_S[None, :]).clamp(0, _FAR)
         apart_SS[:, 0] = _FAR + 1
-        bias_USSX = self.by_distance[apart_SS][None]
+        pair_USS = (apart_SS * GAPS).expand(len(at_US), -1, -1)
         if self.settings.gaps:
             bucket_USS = gap_of(at_US[:, :, None] - at_US[:, None, :])
             bucket_USS[:, :, 0] = 0
-            bias_USSX = bias_USSX + self.by_time(bucket_USS)
-        later_SS = torch.ones(places, places, dtype=torch.bool).triu(1)
-        itself_SS = torch.eye(places, dtype=torch.bool)
+            pair_USS = pair_USS + bucket_USS
+        later_SS = place_S[None, :] > place_S[:, None]
+        itself_SS = place_S[None, :] == place_S[:, None]
         hidden_USS = (later_SS | ~there_US[:, None, :]) & ~itself_SS
-        bias_USSX = bias_USSX.masked_fill(hidden_USS[..., None], _HIDDEN)
-        split = (self.settings.blocks, self.settings.heads)
-        bias_UBHSS: Tensor = bias_USSX.unflatten(-1, split).permute(0, 3, 4, 1, 2)
-        return bias_UBHSS
+        return pair_USS.masked_fill(hidden_USS, GAPS * (_FAR + 2)).int()
+
+    def _biases(self) -> list[Tensor]:
+        """For each block what is added to attention (pairs x heads)."""
+        bias_DGX = self.by_distance[:, None].expand(-1, GAPS, -1)
+        if self.settings.gaps:
+            bias_DGX = bias_DGX + self.by_time.weight
+        bias_PX = torch.nn.functional.pad(
+            bias_DGX.flatten(0, 1), (0, 0, 0, 1), value=_HIDDEN
+        )
+        return list(bias_PX.split(self.settings.heads, dim=1))
 
 
 class Block(nn.Module):
@@ -205,16 +233,40 @@ class Block(nn.Module):
         self.narrow = nn.Linear(2 * width, width)
         self.drop = nn.Dropout(settings.dropout)
 
-    def forward(self, hidden_USW: Tensor, bias_UHSS: Tensor) -> Tensor:
-        asked = self.ask(self.norm(hidden_USW)).unflatten(-1, (3, self.heads, -1))
-        query, key, value = asked.permute(2, 0, 3, 1, 4)
-        logit_UHSS = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
-        share_UHSS = softmax(logit_UHSS + bias_UHSS, dim=-1)
-        seen_USW = (share_UHSS @ value).transpose(1, 2).flatten(2)
-        hidden_USW = hidden_USW + self.drop(self.give(seen_USW))
-        inner = self.drop(gelu(self.widen(self.after(hidden_USW))))
-        out: Tensor = hidden_USW + self.drop(self.narrow(inner))
+    def forward(
+        self,
+        hidden_USW: Tensor,
+        pair_USS: Tensor,
+        bias_PH: Tensor,
+        *,
+        last_U: Tensor | None,
+    ) -> Tensor:
+        """What each place knows after it (T = S), or with `last_U` that place of each user
+        alone (T = 1)."""
+        normed_USW = self.norm(hidden_USW)
+        if last_U is None:
+            query, key, value = self._heads(self.ask(normed_USW), 3)
+        else:
+            width, weight, bias = hidden_USW.shape[-1], self.ask.weight, self.ask.bias
+            key, value = self._heads(linear(normed_USW, weight[width:], bias[width:]), 2)
+            at = torch.arange(len(last_U))[:, None], last_U[:, None]
+            (query,) = self._heads(linear(normed_USW[at], weight[:width], bias[:width]), 1)
+            hidden_USW, pair_USS = hidden_USW[at], pair_USS[at]
+        bias_UHTS = embedding(pair_USS, bias_PH).permute(0, 3, 1, 2)
+        if torch.is_grad_enabled():  # where the bias learns, torch has nothing faster
+            logit_UHTS = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+            seen_UHTV = softmax(logit_UHTS + bias_UHTS, dim=-1) @ value
+        else:
+            seen_UHTV = scaled_dot_product_attention(query, key, value, bias_UHTS)
+        hidden_UTW = hidden_USW + self.drop(self.give(seen_UHTV.transpose(1, 2).flatten(2)))
+        inner = self.drop(gelu(self.widen(self.after(hidden_UTW))))
+        out: Tensor = hidden_UTW + self.drop(self.narrow(inner))
         return out
+
+    def _heads(self, asked_USX: Tensor, parts: int) -> Tensor:
+        """parts x U x heads x S x width of a head."""
+        split_USPHV: Tensor = asked_USX.unflatten(-1, (parts, self.heads, -1))
+        return split_USPHV.permute(2, 0, 3, 1, 4)
 
 
 class Head(nn.Module):
@@ -273,8 +325,8 @@ def visible(item_UL: Tensor) -> Tensor:
 
 def gap_of(gap_ms: Tensor) -> Tensor:
     """Bucket of a time: 1 under a second (or before), then by doublings; 0 is for unknown."""
-    seconds = gap_ms.clamp_min(0).to(torch.float32) / 1000
-    return (1 + torch.ceil(torch.log2(seconds + 1.0)).long()).clamp_max(GAPS - 1)
+    seconds = gap_ms.to(torch.float32).clamp_min_(0).div_(1000)  # in place: there are many
+    return seconds.add_(1).log2_().ceil_().add_(1).clamp_max_(GAPS - 1).long()
 
 
 def value_of(value: Tensor) -> Tensor:

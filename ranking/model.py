@@ -26,6 +26,7 @@ from ranking.follows import Follows
 from ranking.people import People
 
 Floats = NDArray[np.float32]
+TOGETHER = 256  # people whom the tower reads at once
 Vectors = Callable[[NDArray[np.uint64]], tuple[Floats, NDArray[np.bool_]]]
 
 
@@ -71,26 +72,36 @@ class Fitted:
         a tower."""
         if self.tower is None or not len(self.vector_NW):
             return None
-        net, length = self.tower.net, self.tower.settings.length
-        row_UL = people.row_UL[:, :length][:, ::-1].copy()
-        row_UL[row_UL >= len(self.vector_NW)] = -1
-        at_UL = people.as_of_ms_U[:, None] - people.age_ms_UL[:, :length][:, ::-1]
         if memory_UW is None:
             memory_UW = torch.zeros(len(people), self.tower.settings.width)
+        user_UKW = torch.empty(
+            len(people), self.tower.settings.interests, memory_UW.shape[1]
+        )
         with torch.inference_mode():
-            user_UKW = net.users(
-                self.vector_NW,
-                Entries(
-                    torch.from_numpy(row_UL),
-                    torch.from_numpy(at_UL.astype(np.int64)),
-                    torch.from_numpy(people.kind_UL[:, :length][:, ::-1].astype(np.int64)),
-                    torch.from_numpy(people.value_UL[:, :length][:, ::-1].copy()),
-                ),
-                memory_UW,
-            )
+            # those of about as many touches at once: what is filled up is worked for, too
+            order_U = np.argsort((people.row_UL >= 0).cumsum(axis=1).argmax(axis=1))
+            for begin in range(0, len(people), TOGETHER):
+                at_T = order_U[begin : begin + TOGETHER]
+                user_UKW[at_T] = self._users(people, at_T, memory_UW[at_T])
             logit_UN = scores(user_UKW, self.vector_NW, self.bias_N)
             score_UN: Floats = torch.log_softmax(logit_UN, dim=1).numpy()
         return score_UN
+
+    def _users(self, people: People, at_T: NDArray[np.int64], memory_TW: Tensor) -> Tensor:
+        """T x K x W: vectors of these people by the tower."""
+        assert self.tower is not None
+        row_TL = people.row_UL[at_T, : self.tower.settings.length]
+        row_TL[row_TL >= len(self.vector_NW)] = -1
+        length = 1 + int(np.flatnonzero((row_TL >= 0).any(axis=0)).max(initial=0))
+        there = at_T, slice(length - 1, None, -1)  # newest last
+        at_ms_TL = people.as_of_ms_U[at_T, None] - people.age_ms_UL[there].astype(np.int64)
+        entries = Entries(
+            torch.from_numpy(row_TL[:, length - 1 :: -1].copy()),
+            torch.from_numpy(at_ms_TL),
+            torch.from_numpy(people.kind_UL[there].astype(np.int64)),
+            torch.from_numpy(people.value_UL[there]),
+        )
+        return self.tower.net.users(self.vector_NW, entries, memory_TW)
 
 
 def tower_content(
