@@ -11,9 +11,10 @@ whole value that is there, so it does not matter which of a save's values reache
 
 from array import array
 from collections.abc import Iterable, Mapping
-from sys import byteorder, intern
+from sys import intern
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from ranking.trend_state import ItemTrend
@@ -26,8 +27,8 @@ PART = "\x02"  # no item's id has it
 
 
 class Value(Struct, array_like=True):
-    """An item as it is kept, or a part of it: `names` and their rows of `weights` are then those
-    that changed."""
+    """An item as it is kept, or a part of it: `names` and their rows of `weights` (of 8 bytes,
+    little-endian as all machines that this runs on) are then those that changed."""
 
     popular: list[float]
     windows: list[list[int]]
@@ -67,17 +68,17 @@ def value_of(
 ) -> tuple[str, bytes, Parts]:
     """What to write of an item of which these rows changed, some told twice, under which key, and what its parts
     are then."""
-    names = [name for name in dict.fromkeys(changed) if name in item.before]
+    names = list(dict.fromkeys(changed))
     rows = parts.rows + len(names) + HEAD
     if item.moved or len(item.before) <= SMALL or rows >= len(item.before):
-        whole = _value(item, list(item.before), item.weights)
+        whole = _value(item, list(item.before), item.weights.tobytes())
         return item_id, whole, Parts(stored=parts.stored)
-    width, held = len(item.weights) // len(item.before), item.weights
-    at = [item.before[name] * width for name in names]
-    weights = array("d", [w for place in at for w in held[place : place + width]])
+    row_RV = np.frombuffer(item.weights).reshape(len(item.before), -1)
+    changed_RV = row_RV[[item.before[name] for name in names]]
     key = part_key(item_id, parts.count)
     count = parts.count + 1
-    return key, _value(item, names, weights), Parts(count, rows, max(parts.stored, count))
+    parts = Parts(count, rows, max(parts.stored, count))
+    return key, _value(item, names, changed_RV.tobytes()), parts
 
 
 def items_from(values: Mapping[str, bytes]) -> dict[str, tuple[ItemTrend, Parts]]:
@@ -103,11 +104,11 @@ def items_from(values: Mapping[str, bytes]) -> dict[str, tuple[ItemTrend, Parts]
     return out
 
 
-def _value(item: ItemTrend, names: list[str], weights: "array[float]") -> bytes:
+def _value(item: ItemTrend, names: list[str], weights: bytes) -> bytes:
     return _encode(
         Value(
             item.popular, item.windows, item.offset, item.at_ms, item.newest_ms,
-            item.base_ms, names, _little(weights).tobytes(),
+            item.base_ms, names, weights,
         )
     )  # fmt: skip
 
@@ -116,7 +117,7 @@ def _item(value: Value) -> ItemTrend:
     return ItemTrend(
         value.popular, value.windows, value.offset, value.at_ms, value.newest_ms,
         value.base_ms, {intern(name): n for n, name in enumerate(value.names)},
-        _little(array("d", value.weights)), moved=False,
+        array("d", value.weights), moved=False,
     )  # fmt: skip
 
 
@@ -124,16 +125,8 @@ def _merge(item: ItemTrend, part: Value) -> None:
     """The item as it was when the part was saved."""
     item.popular, item.windows, item.offset = part.popular, part.windows, part.offset
     item.at_ms, item.newest_ms = part.at_ms, part.newest_ms
-    weights = _little(array("d", part.weights))
+    weights = array("d", part.weights)
     width = len(weights) // len(part.names) if part.names else 0
     for n, name in enumerate(part.names):
         row = item.before.setdefault(intern(name), len(item.before))
         item.weights[row * width : (row + 1) * width] = weights[n * width : (n + 1) * width]
-
-
-def _little(weights: "array[float]") -> "array[float]":
-    """As it is on the wire, little-endian; or back."""
-    if byteorder == "big":
-        weights = weights[:]
-        weights.byteswap()
-    return weights

@@ -94,12 +94,16 @@ class ItemTrend(Struct):
         """Add one event (or take one back), at its own time: the order does not matter but for
         a window that is older than the last, which is gone."""
         ahead_ms, late_ms = max(0, at_ms - self.at_ms), max(0, self.at_ms - at_ms)
-        self.popular = [
-            value * exp2(-ahead_ms / (1000 * half_s))
-            + amount * exp2(-late_ms / (1000 * half_s))
-            for value, half_s in zip(self.popular, config.half_lives_s, strict=True)
-        ]
-        self.at_ms += ahead_ms
+        counts = zip(self.popular, config.half_lives_s, strict=True)
+        if late_ms:
+            self.popular = [
+                v + amount * exp2(-late_ms / (1000 * half)) for v, half in counts
+            ]
+        else:
+            self.popular = [
+                v * exp2(-ahead_ms / (1000 * half)) + amount for v, half in counts
+            ]
+            self.at_ms = at_ms
         for window, width_s in zip(self.windows, config.windows_s, strict=True):
             _count_in(window, at_ms // (1000 * width_s), amount)
 
@@ -119,18 +123,17 @@ class ItemTrend(Struct):
         """This item came after others, by so much in each variant (from the base), one after
         another; those that it never came after."""
         before, held, new, fresh = self.before, self.weights, list[str](), list[float]()
-        width = len(weights) // len(names) if names else 0
-        at = 0
-        for name in names:
-            row = before.get(name)
+        width, at = len(weights) // len(names), 0
+        for name, row in zip(names, map(before.get, names), strict=True):
             if row is None:
-                new.append(intern(name))  # one string for all rows of it
-                before[new[-1]] = len(before)
+                new.append(name)
                 fresh += weights[at : at + width]
             else:
                 for n, weight in enumerate(weights[at : at + width], row * width):
                     held[n] += weight
             at += width
+        new = list(map(intern, new))  # one string for all rows of it
+        before.update(zip(new, range(len(before), len(before) + len(new)), strict=True))
         held.extend(fresh)
         return new
 
@@ -190,6 +193,7 @@ class Lags:
             [
                 (most, half, [(n, pairs[n][lag]) for n in members if lag < len(pairs[n])])
                 for (most, half), members in groups.items()
+                if any(lag < len(pairs[n]) for n in members)
             ]
             for lag in range(self.depth)
         ]

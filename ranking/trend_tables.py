@@ -232,8 +232,8 @@ class TrendTables:
         rows: Rows = []
         places, weights, width = item.before, item.weights, self._width
         at = [(name, places[name] * width) for name in names if name in places]
-        entries = [(name.lstrip(ENTRY), n) for name, n in at if name.startswith(ENTRY)]
-        pairs = [(name, n) for name, n in at if not name.startswith(ENTRY)]
+        entries = [(name[1:], n) for name, n in at if name[:1] == ENTRY]
+        pairs = [(name, n) for name, n in at if name[:1] != ENTRY] if entries else at
         for variants, cells in ((self._pairs, pairs), (self._entries, entries)):
             for n, variant in variants:
                 decay = self._decay(n)[item.base_ms]

@@ -201,11 +201,13 @@ class Trends:
     def _follow(self, event: TrendEvent, item: ItemTrend, past: Sequence[Seen]) -> None:
         scale = item.rebase(event.at_ms, self._half_ms)
         names, weights = self._lags.predecessors(past, event, scale)
-        number, entry = self._lags.entry(past, event, scale)
-        names += number
+        if len(names) < self._lags.first:
+            number, entry = self._lags.entry(past, event, scale)
+            names += number
+            weights += entry
         if not names:
             return
-        new = item.follow(names, weights + entry)
+        new = item.follow(names, weights)
         self._tables.follow(event.item_id, names, new)
         self._changed_items[event.item_id] += names
         for name in item.prune(self._config.keep_rows, self._half_ms):
