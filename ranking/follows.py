@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 _FEW, _POWER = 20.0, 0.7  # of an owner's sum (docs/learning.md)
-_DENSE = 4_096  # rows up to which edges that do not change are kept as a matrix, 64 MiB
+_DENSE = 4_096  # rows up to which edges are kept as a matrix too, 64 MiB
 _CELLS = 1 << 21  # edges that are summed at once
 _AHEAD = 64.0  # half-lives by which a cell may lead the reference before all are rescaled
 Ints = NDArray[np.int64]
@@ -39,7 +39,8 @@ class Follows:
     weight_NM: Floats = field(init=False)
     total_N: Floats = field(init=False)
     count_N: Ints = field(init=False)
-    dense_RR: Tensor | None = None  # of edges that do not change, where they are few
+    dense_NR: Tensor = field(init=False)  # the same as a matrix, where items are few
+    stale_N: NDArray[np.bool_] = field(init=False)  # whose row of the matrix is out of date
 
     def __post_init__(self) -> None:
         self.to_NM = np.full((0, self.width), -1, np.int32)
@@ -47,6 +48,8 @@ class Follows:
         self.weight_NM = np.zeros((0, self.width), np.float32)
         self.total_N = np.zeros(0, np.float32)
         self.count_N = np.zeros(0, np.int64)
+        self.dense_NR = torch.zeros(0, 0)
+        self.stale_N = np.zeros(0, np.bool_)
 
     @classmethod
     def fixed(cls, owner_X: Ints, to_XK: Ints, weight_XK: Floats) -> "Follows":
@@ -55,11 +58,7 @@ class Follows:
         made._reach(int(owner_X.max(initial=-1)) + 1)
         made.to_NM[owner_X], made.weight_NM[owner_X] = to_XK, weight_XK
         made.count_N[owner_X] = made.width
-        size = int(max(owner_X.max(initial=-1), to_XK.max(initial=-1))) + 1
-        if 0 < size <= _DENSE:
-            dense_RR = np.zeros((size, size + 1), np.float32)
-            np.add.at(dense_RR, (owner_X[:, None], to_XK), weight_XK)  # -1: the last column
-            made.dense_RR = torch.from_numpy(dense_RR[:, :size].copy())
+        made.stale_N[owner_X] = True
         return made
 
     def put(
@@ -96,7 +95,7 @@ class Follows:
         self, owner_C: Ints, next_C: Ints, partition_C: Ints, weight_C: Floats, *, add: bool
     ) -> None:
         """Cells in order of their owners, none twice."""
-        self.dense_RR = None
+        self.stale_N[owner_C] = True
         for begin in range(0, len(owner_C), 4096):
             part = slice(begin, begin + 4096)
             owner, following, partition = owner_C[part], next_C[part], partition_C[part]
@@ -125,48 +124,53 @@ class Follows:
         """U x N: for each user the sum of the edges out of the past items (row -1: none), each
         times the item's weight, decayed to the user's time. `share`: an owner's edges are
         divided by a power of their sum, so that who is followed often says no more."""
+        here_UL = (row_UL >= 0) & (row_UL < len(self.to_NM))
+        gain_UL = np.where(here_UL, weight_UL, 0) * self._gain(as_of_ms_U)[:, None]
+        u_X, l_X = np.nonzero(gain_UL)
+        row_X, gain_X = row_UL[u_X, l_X], gain_UL[u_X, l_X].astype(np.float32)
+        if share:
+            whole_X = self.total_N[row_X] * self._gain(as_of_ms_U)[u_X]
+            gain_X *= (whole_X + _FEW) ** -_POWER
+        start_U = np.searchsorted(u_X, np.arange(len(row_UL) + 1))
+        if (dense_NR := self._dense(rows)) is not None:
+            return summed(dense_NR, row_X, gain_X, start_U).numpy()[:, :rows]
         out_UN = np.zeros((len(row_UL), rows), np.float32)
-        if self.dense_RR is not None and not share and row_UL.size:
-            here_UL = (row_UL >= 0) & (row_UL < len(self.dense_RR))
-            summed_UR = embedding_bag(
-                torch.from_numpy(np.where(here_UL, row_UL, 0)),
-                self.dense_RR,
-                mode="sum",
-                per_sample_weights=torch.from_numpy(
-                    np.where(here_UL, weight_UL, 0).astype(np.float32)
-                ),
-            ).numpy()
-            size = min(rows, summed_UR.shape[1])
-            out_UN[:, :size] = summed_UR[:, :size]
-        elif len(self.to_NM):
-            step = max(1, _CELLS // max(1, row_UL.shape[1] * self.width))
-            for begin in range(0, len(row_UL), step):
-                part = slice(begin, begin + step)
-                out_UN[part] = self._summed(
-                    row_UL[part], weight_UL[part],
-                    rows=rows, gain_U=self._gain(as_of_ms_U[part]), share=share,
-                )  # fmt: skip
+        step = max(1, _CELLS // max(1, row_UL.shape[1] * self.width))
+        for begin in range(0, len(row_UL), step):
+            end = min(begin + step, len(row_UL))
+            part = slice(start_U[begin], start_U[end])
+            cells = (end - begin) * (rows + 1)
+            to_XM = self.to_NM[row_X[part]]
+            at_XM = np.where((to_XM >= 0) & (to_XM < rows), to_XM, rows)
+            at_XM += ((u_X[part] - begin) * (rows + 1)).astype(np.int32)[:, None]
+            value_XM = self.weight_NM[row_X[part]] * gain_X[part, None]
+            out: NDArray[Any] = np.bincount(
+                at_XM.ravel(), value_XM.ravel(), minlength=cells
+            )
+            out_UN[begin:end] = out.reshape(-1, rows + 1)[:, :rows]
         return out_UN
 
-    def _summed(
-        self, row_UL: Ints, weight_UL: Floats, *, rows: int, gain_U: Floats, share: bool
-    ) -> Floats:
-        here_UL = (row_UL >= 0) & (row_UL < len(self.to_NM))
-        gain_UL = np.where(here_UL, weight_UL, 0) * gain_U[:, None]
-        u_X, l_X = np.nonzero(gain_UL)
-        row_X = row_UL[u_X, l_X]
-        to_XM = self.to_NM[row_X]
-        at_XM = np.where((to_XM >= 0) & (to_XM < rows), to_XM, rows)
-        at_XM += (u_X * (rows + 1)).astype(np.int32)[:, None]
-        gain_X = gain_UL[u_X, l_X]
-        if share:
-            whole_X = self.total_N[row_X] * gain_U[u_X]
-            gain_X = gain_X * (whole_X + _FEW) ** -_POWER
-        value_XM = self.weight_NM[row_X] * gain_X[:, None].astype(np.float32)
-        cells = len(row_UL) * (rows + 1)
-        out: NDArray[Any] = np.bincount(at_XM.ravel(), value_XM.ravel(), minlength=cells)
-        summed_UN: Floats = out.reshape(-1, rows + 1)[:, :rows].astype(np.float32)
-        return summed_UN
+    def _dense(self, rows: int) -> Tensor | None:
+        """Edges as a matrix of at least so many columns, where they are few: a sum over its
+        rows is much faster. Rows of owners that changed are written anew."""
+        owners, held = len(self.to_NM), self.dense_NR.shape
+        if not 0 < max(owners, rows) <= _DENSE:
+            return None
+        if held[0] < owners or held[1] < rows:
+            wide = max(held[1], min(rows + rows // 16 + 16, _DENSE))
+            self.dense_NR = torch.zeros(owners, wide)
+            self.stale_N[:] = True
+        columns = self.dense_NR.shape[1]
+        at_O = np.flatnonzero(self.stale_N)
+        if len(at_O):
+            to_OM = self.to_NM[at_O].astype(np.int64)
+            to_OM[(to_OM < 0) | (to_OM >= columns)] = columns
+            row_OR = torch.zeros(len(at_O), columns + 1).scatter_add_(
+                1, torch.from_numpy(to_OM), torch.from_numpy(self.weight_NM[at_O])
+            )
+            self.dense_NR[at_O] = row_OR[:, :-1]
+            self.stale_N[at_O] = False
+        return self.dense_NR
 
     def _new(
         self, owner_C: Ints, next_C: Ints, partition_C: Ints, weight_C: Floats
@@ -223,6 +227,7 @@ class Follows:
             faded = np.float32(2.0 ** -min(ahead, 1_000.0))
             self.weight_NM *= faded
             self.total_N *= faded
+            self.stale_N[:] = True
             self.ref_ms = newest_ms
         age_C = np.clip((at_ms_C - self.ref_ms) / self.half_life_ms, -1_000.0, None)
         weight_C: Floats = (value_C * np.exp2(age_C)).astype(np.float32)
@@ -244,3 +249,12 @@ class Follows:
             self.weight_NM = np.pad(self.weight_NM, pad)
             self.total_N = np.pad(self.total_N, (0, more))
             self.count_N = np.pad(self.count_N, (0, more))
+            self.stale_N = np.pad(self.stale_N, (0, more))
+
+
+def summed(vector_NX: Tensor, row_E: Ints, weight_E: Floats, start_U: Ints) -> Tensor:
+    """U x width: for each user the weighted sum of the rows between two starts."""
+    return embedding_bag(
+        torch.from_numpy(row_E), vector_NX, torch.from_numpy(start_U),
+        mode="sum", per_sample_weights=torch.from_numpy(weight_E), include_last_offset=True,
+    )  # fmt: skip

@@ -263,8 +263,6 @@ def test_of_many_rows_what_was_learned_says_the_same_as_of_few():
         np.concatenate([to_XK, np.full((1, 8), -1)]),
         np.concatenate([weight_XK, np.zeros((1, 8), np.float32)]),
     )
-    assert few.dense_RR is not None
-    assert many.dense_RR is None
     row_UL = rng.choice([-1, 3, 7, 49, 50, 4_999], (6, 5))
     weight_UL = rng.random((6, 5)).astype(np.float32)
     for rows in (0, 20, 50, 70):
@@ -274,11 +272,32 @@ def test_of_many_rows_what_was_learned_says_the_same_as_of_few():
         ]
         assert both[0].shape == both[1].shape == (6, rows)
         assert np.allclose(*both, atol=1e-5)
+    assert few.dense_NR.numel()
+    assert not many.dense_NR.numel()
+
+
+@settings(deadline=None, max_examples=50)
+@given(told=cells, cuts=st.lists(st.integers(0, 60), max_size=4), later=st.integers(0, 400))
+def test_as_a_matrix_edges_say_the_same_after_every_change(told, cuts, later):
+    """Also where all are rescaled, and where items come that were not there before."""
+    matrix, lists = Follows(HALF_MS, width=4), Follows(HALF_MS, width=4)
+    told = [*told, (1, 2, 0, 3.0, int(later * HALF_MS))]
+    begin = 0
+    for cut in [*sorted(cuts), len(told)]:
+        for follows in (matrix, lists):
+            put(follows, told[begin:cut])
+        begin = max(begin, cut)
+        for rows in (7, 10):
+            with pytest.MonkeyPatch.context() as patch:
+                said = read(matrix, as_of=500, rows=rows)
+                patch.setattr("ranking.follows._DENSE", 0)
+                assert np.allclose(said, read(lists, as_of=500, rows=rows), rtol=1e-5)
 
 
 def test_more_users_than_are_summed_at_once_have_their_own_sums(monkeypatch):
     follows = Follows(HALF_MS, width=4)
     put(follows, [(o, n, 0, 1.0 + o + n, 0) for o in range(6) for n in range(4)])
+    monkeypatch.setattr("ranking.follows._DENSE", 0)
     whole = read(follows, as_of=0)
     monkeypatch.setattr("ranking.follows._CELLS", 8)
     assert np.array_equal(read(follows, as_of=0), whole)
