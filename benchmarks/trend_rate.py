@@ -10,6 +10,7 @@ CPU second of the worker, all that it does included, tell of it even where other
 import argparse
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ from confluent_kafka import OFFSET_END, Consumer, TopicPartition  # noqa: E402
 
 from benchmarks.report import percentile, write  # noqa: E402
 from benchmarks.steady import Appended, options_of, rss_mib  # noqa: E402
-from ranking.trend_board import TrendBoard, rows_of  # noqa: E402
+from ranking.trend_board import TrendBoard  # noqa: E402
 from schemas import Interaction, decode, encode  # noqa: E402
 from tests.support.kafka import running_kafka  # noqa: E402
 from tests.support.spine import Process, Spine, spine  # noqa: E402
@@ -43,18 +44,21 @@ def main() -> None:
     with running_kafka(folder / "kafka") as broker, spine(
         broker.bootstrap, "bench", folder, STREAMREC_KAFKA__PARTITIONS="6"
     ) as house:  # fmt: skip
+        worker = house.start("trend")
+        worker.wait_ready()
+        at_start = rss_mib(worker.child.pid)
+        worker.stop()
         for n in range(said.backlog):
             send(house, f"b{n}", said)
         house.flush()
         worker = house.start("trend")
-        rows = [backlog(worker, said)]
+        rows = [backlog(worker, said) | {"RSS MiB before any event": at_start}]
         worker.wait_ready()
         reader = Reader(house)
         rows += [
             steady(house, reader, worker, rate=int(rate), said=said)
             for rate in said.rates.split(",")
         ]
-        rows[-1]["worker RSS MiB"] = rss_mib(worker.child.pid)
         worker.kill()
         begin = time.monotonic()
         worker = house.start("trend")
@@ -110,6 +114,7 @@ class Reader:
         self.consumer.assign([TopicPartition(house.topic("trends"), 0, OFFSET_END)])
         self.consumer.poll(1.0)
         self.seen_at_s: dict[str, float] = {}
+        self.told_at_s: dict[str, float] = {}
         self.board, self.rows, self.bytes, self.busy_s = TrendBoard(), 0, 0, 0.0
 
     def poll(self, timeout_s: float) -> None:
@@ -122,9 +127,10 @@ class Reader:
             self.rows += len(record.rows)
             self.bytes += len(message.value())
             if record.name.startswith(("popular", "rows")):
-                for row in rows_of(record):
-                    if row.key.startswith("probe"):
-                        self.seen_at_s.setdefault(row.key, now)
+                for key, _ in record.rows:
+                    if "probe" in key and (item := key.rpartition("\n")[2])[:1] == "p":
+                        self.seen_at_s.setdefault(item, now)
+                        self.told_at_s.setdefault(item, message.timestamp()[1] / 1000)
 
 
 def steady(
@@ -133,7 +139,7 @@ def steady(
     """Send at this rate and read along; the first 3 seconds are not counted."""
     appended = Appended()
     sent, probes, begin = 0, 0, time.monotonic()
-    busy_s = cpu_s(worker.child.pid)
+    busy_s, stages = cpu_s(worker.child.pid), stage_s(worker)
     reader.rows, reader.bytes, reader.busy_s = 0, 0, 0.0
 
     while (now := time.monotonic() - begin) < said.seconds:
@@ -147,6 +153,8 @@ def steady(
             sent += 1
         reader.poll(0.002)
     read = (reader.rows, reader.bytes, reader.busy_s)
+    busy_s = cpu_s(worker.child.pid) - busy_s
+    stages = {name: s - stages.get(name, 0.0) for name, s in stage_s(worker).items()}
     house.flush()
     end = time.monotonic() + 60
     while appended.at_s.keys() - reader.seen_at_s.keys():
@@ -158,6 +166,7 @@ def steady(
         name for name in appended.at_s if int(name.split("-")[2]) >= 3 * PROBES_A_SECOND
     ]
     s = [reader.seen_at_s[name] - appended.at_s[name] for name in counted]
+    told_s = [reader.told_at_s[name] - appended.at_s[name] for name in counted]
     return {
         "what": "steady",
         "events/s": rate,
@@ -166,10 +175,23 @@ def steady(
         "p50 s": round(percentile(s, 0.5), 2),
         "p99 s": round(percentile(s, 0.99), 2),
         "max s": round(max(s), 2),
+        "told p50 s": round(percentile(told_s, 0.5), 2),
+        "told p99 s": round(percentile(told_s, 0.99), 2),
+        "ms a 1,000 events": ", ".join(
+            f"{name} {s / sent * 1e6:.0f}" for name, s in stages.items() if s / sent > 1e-6
+        ),
+        "RSS MiB": rss_mib(worker.child.pid),
         "rows/s": round(read[0] / said.seconds),
         "KiB/s": round(read[1] / said.seconds / 1024),
         "reader CPU": round(read[2] / said.seconds, 3),
     }
+
+
+def stage_s(worker: Process) -> dict[str, float]:
+    """Seconds that the worker's stages took since it started."""
+    said = worker.get("/metrics")[1].decode()
+    found = re.findall(r'stage_seconds_sum\{.*stage="(\w+)".*\} (\S+)', said)
+    return {stage: float(seconds) for stage, seconds in found}
 
 
 def cpu_s(pid: int) -> float:
