@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from encoders.law import hash64
 from ranking.ages import AGES, ALIKE, DAY_MS, ages, bucket
 from ranking.catalogue import Catalogue
 from ranking.feature_names import FEATURES, ITEMWISE, PAIRED, PERSONAL
+from ranking.follows import summed
 from ranking.live import Live
 from ranking.model import Fitted
 from ranking.people import Floats, Ints, People, recency
@@ -34,12 +36,23 @@ _DOUBLINGS = 4  # of an age that make one
 _AGE, _LONG = ITEMWISE.index("age"), ITEMWISE.index("popular_long")
 
 
+@dataclass(frozen=True, slots=True)
+class OfItems:
+    """What is known of items alone, as of a time: features, and where each stands by its age
+    and by its fame."""
+
+    itemwise_IN: Floats
+    era_N: Ints
+    fame_N: Ints
+
+
 @dataclass(slots=True, eq=False)
 class Sources:
     """What lists are made from. `category_NG`: unit rows of the items' categories, hashed.
     `vector_ND`: item vectors without what all items have in common (`mean_D`), unit rows, zero
     where there is none; of a catalogue beyond `DENSE` items it is empty, and content speaks for
-    those that a search finds."""
+    those that a search finds. `of_items`: kept from one batch to the next by who knows that
+    nothing changed, else None."""
 
     catalogue: Catalogue
     live: Live
@@ -49,6 +62,7 @@ class Sources:
     category_NG: Floats = field(
         default_factory=lambda: np.zeros((0, CATEGORIES), np.float32)
     )
+    of_items: OfItems | None = None
 
     def centred(self, vector_XD: Floats, known_X: NDArray[np.bool_]) -> Floats:
         """Unit rows without what all items have in common; zero where nothing is known."""
@@ -93,23 +107,23 @@ class Features:
     def prior(self, weight_F: NDArray[np.float32]) -> Floats:
         """U x N: the first choice among all items."""
         paired, itemwise = len(PAIRED), len(ITEMWISE)
-        out_UN = np.zeros(self.paired_FUN.shape[1:], np.float32)
-        for f in range(paired):
-            if weight_F[f]:
-                out_UN += weight_F[f] * self.paired_FUN[f]
+        _, users, rows = self.paired_FUN.shape
+        out_UN = weight_F[:paired] @ self.paired_FUN.reshape(paired, users * rows)
+        out_UN = out_UN.reshape(users, rows)
         out_UN += weight_F[paired : paired + itemwise] @ self.itemwise_IN
         return out_UN
 
     def of(self, row_UC: Ints) -> Floats:
-        """U x C x features, of candidates."""
-        users, places = row_UC.shape
-        out = np.empty((users, places, len(FEATURES)), np.float32)
-        for f in range(len(PAIRED)):
-            out[..., f] = np.take_along_axis(self.paired_FUN[f], row_UC, axis=1)
-        for i in range(len(ITEMWISE)):
-            out[..., len(PAIRED) + i] = self.itemwise_IN[i][row_UC]
-        out[..., -len(PERSONAL) :] = self.personal_UP[:, None, :]
-        return out
+        """U x C x features, of candidates: a view of columns, each feature by itself."""
+        _, users, rows = self.paired_FUN.shape
+        out_FUC = np.empty((len(FEATURES), *row_UC.shape), np.float32)
+        at_UC = row_UC + np.arange(users)[:, None] * rows
+        for f, plane_UN in enumerate(self.paired_FUN):
+            np.take(plane_UN.ravel(), at_UC, out=out_FUC[f], mode="clip")
+        for i, told_N in enumerate(self.itemwise_IN, start=len(PAIRED)):
+            np.take(told_N, row_UC, out=out_FUC[i], mode="clip")
+        out_FUC[-len(PERSONAL) :] = self.personal_UP.T[:, :, None]
+        return out_FUC.transpose(1, 2, 0)
 
 
 def features(
@@ -122,57 +136,87 @@ def features(
 ) -> Features:
     """The features of these people, and of all items as of the newest trends. `found`:
     rows (-1: none) and likeness to the interest that a search gave, where content is searched."""
-    rows, live = sources.catalogue.size, sources.live
+    rows, live, model = sources.catalogue.size, sources.live, sources.model
     read_UL = recency(people.age_ms_UL, people.row_UL)
-    weight_UL = read_UL[:, :READ]
-    row_UL, as_of_U = people.row_UL[:, :READ], people.as_of_ms_U
+    weight_UL, row_UL = read_UL[:, :READ], people.row_UL[:, :READ]
     out = np.zeros((len(PAIRED), len(people), rows), np.float32)
     at = {name: out[f] for f, name in enumerate(PAIRED)}
-    if session := live.follows.get("session"):
-        at["together"][:] = _log(
-            session.scatter(row_UL, weight_UL, rows=rows, as_of_ms_U=as_of_U, share=True),
-            20,
+    _followed(at, people, row_UL, weight_UL, live)
+    if model.ease is not None:
+        at["ease"][:] = model.ease.scatter(
+            people.row_UL, read_UL, rows=rows, as_of_ms_U=people.as_of_ms_U
         )
-        newest = row_UL[:, :1]
-        at["last"][:] = _log(
-            session.scatter(
-                newest, np.ones(newest.shape, np.float32),
-                rows=rows, as_of_ms_U=as_of_U, share=True,
-            ), 20,
-        )  # fmt: skip
-    if recent := live.follows.get("recent"):
-        at["recent"][:] = _log(
-            recent.scatter(row_UL, weight_UL, rows=rows, as_of_ms_U=as_of_U, share=True), 20
-        )
+    score_UN = model.sequence(people, memory_UW)
+    if score_UN is not None:
+        at["sequence"][:, : score_UN.shape[1]] = score_UN
+    of_items = sources.of_items
+    if of_items is None or of_items.itemwise_IN.shape[1] != rows:
+        # of the trends' own time: a list must not depend on who else is in its batch
+        newest_ms = live.newest_ms if live.ready else int(people.as_of_ms_U.max(initial=0))
+        of_items = items_of(sources, as_of_ms=newest_ms)
+    there_E = np.nonzero((row_UL >= 0) & (row_UL < rows) & (weight_UL > 0))
+    past = Past(
+        len(people), there_E[0], row_UL[there_E], np.ascontiguousarray(weight_UL[there_E])
+    )
+    _category(at["category"], past, sources.category_NG[:rows])
+    _like(at["era"], past, of_items.era_N)
+    _like(at["fame"], past, of_items.fame_N)
+    _content(at, past, sources=sources, interest_UD=interest_UD, found=found)
+    return Features(out, of_items.itemwise_IN, personal(people))
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Newest touches of so many people, in their order: whose, of which item, how weighty."""
+
+    users: int
+    user_E: Ints
+    row_E: Ints
+    weight_E: Floats
+
+    def summed(self, vector_NX: Floats) -> Floats:
+        """U x width: the weighted sum of these vectors; of items without one nothing."""
+        known_E = self.row_E < len(vector_NX)
+        user_E, row_E, weight_E = self.user_E, self.row_E, self.weight_E
+        if not known_E.all():
+            user_E, row_E, weight_E = user_E[known_E], row_E[known_E], weight_E[known_E]
+        start_U = np.searchsorted(user_E, np.arange(self.users + 1))
+        return summed(torch.from_numpy(vector_NX), row_E, weight_E, start_U).numpy()
+
+
+def _followed(
+    at: Mapping[str, Floats], people: People, row_UL: Ints, weight_UL: Floats, live: Live
+) -> None:
+    """What people touched after what these people touched."""
+    rows, as_of_U = at["together"].shape[1], people.as_of_ms_U
+    newest_U1 = row_UL[:, :1]
+    once_U1 = np.ones(newest_U1.shape, np.float32)
+    for name, variant, row, weight in (
+        ("together", "session", row_UL, weight_UL),
+        ("last", "session", newest_U1, once_U1),
+        ("recent", "recent", row_UL, weight_UL),
+    ):
+        if follows := live.follows.get(variant):
+            told_UN = follows.scatter(
+                row, weight, rows=rows, as_of_ms_U=as_of_U, share=True
+            )
+            _log(told_UN, 20, out=at[name])
     if entry := live.follows.get("entry"):
         place_UL = people.touched_U[:, None] + np.arange(-2, 3)
         near_UL = np.exp(-np.abs(np.arange(-2, 3)) / 2.0).astype(np.float32)
         new_U1 = (people.touched_U < ENTRY)[:, None]
         place_UL = np.where(new_U1 & (place_UL >= 0) & (place_UL < ENTRY), place_UL, -1)
-        at["entry"][:] = _log(
-            entry.scatter(
-                place_UL, np.broadcast_to(near_UL, place_UL.shape),
-                rows=rows, as_of_ms_U=as_of_U,
-            ), 4,
-        )  # fmt: skip
-    model = sources.model
-    if model.ease is not None:
-        at["ease"][:] = model.ease.scatter(
-            people.row_UL, read_UL, rows=rows, as_of_ms_U=as_of_U
-        )
-    score_UN = model.sequence(people, memory_UW)
-    if score_UN is not None:
-        at["sequence"][:, : score_UN.shape[1]] = score_UN
-    _category(at["category"], row_UL, weight_UL, sources.category_NG[:rows])
-    # of the trends' own time: a list must not depend on who else is in its batch
-    newest_ms = live.newest_ms if live.ready else int(as_of_U.max(initial=0))
-    of_items_IN = itemwise(sources, as_of_ms=newest_ms)
-    age_N = _DOUBLINGS * of_items_IN[_AGE]
-    _like(at["era"], row_UL, weight_UL, bucket(age_N))
-    touches_N = np.expm1(of_items_IN[_LONG]) / _TOUCH
-    _like(at["fame"], row_UL, weight_UL, bucket(np.log2(1 + 2 * touches_N)))
-    _content(at, row_UL, weight_UL, sources=sources, interest_UD=interest_UD, found=found)
-    return Features(out, of_items_IN, personal(people))
+        near_UL = np.broadcast_to(near_UL, place_UL.shape)
+        told_UN = entry.scatter(place_UL, near_UL, rows=rows, as_of_ms_U=as_of_U)
+        _log(told_UN, 4, out=at["entry"])
+
+
+def items_of(sources: Sources, *, as_of_ms: int) -> OfItems:
+    """What is known of items alone, at a time."""
+    itemwise_IN = itemwise(sources, as_of_ms=as_of_ms)
+    age_N = _DOUBLINGS * itemwise_IN[_AGE]
+    touches_N = np.expm1(itemwise_IN[_LONG]) / _TOUCH
+    return OfItems(itemwise_IN, bucket(age_N), bucket(np.log2(1 + 2 * touches_N)))
 
 
 def itemwise(sources: Sources, *, as_of_ms: int) -> Floats:
@@ -181,7 +225,7 @@ def itemwise(sources: Sources, *, as_of_ms: int) -> Floats:
     rows = catalogue.size
     out = np.zeros((len(ITEMWISE), rows), np.float32)
     for i, table in enumerate(popular[: len(ITEMWISE) - 3]):
-        out[i] = _log(table.read(rows, as_of_ms=as_of_ms), _TOUCH)
+        _log(table.read(rows, as_of_ms=as_of_ms), _TOUCH, out=out[i])
     published_N = catalogue.published_at_ms[:rows]
     age_N = np.maximum(0, as_of_ms - published_N) / FRESH_MS
     out[-3] = np.where(catalogue.hash[:rows] != 0, np.exp2(-age_N), 0)
@@ -202,8 +246,7 @@ def personal(people: People) -> Floats:
 
 def _content(
     at: Mapping[str, Floats],
-    row_UL: Ints,
-    weight_UL: Floats,
+    past: Past,
     *,
     sources: Sources,
     interest_UD: Floats,
@@ -212,48 +255,42 @@ def _content(
     """Likeness to what was touched just now, and to the long-term interest."""
     vector_ND, recent_UN, interest_UN = sources.vector_ND, at["content"], at["interest"]
     if len(vector_ND):
-        held_UL = np.where(row_UL < len(vector_ND), weight_UL, 0)
-        past_ULD = vector_ND[np.clip(row_UL, 0, len(vector_ND) - 1)]
-        recent_UD = (held_UL[:, None, :] @ past_ULD)[:, 0]
+        recent_UD = past.summed(vector_ND)
         recent_UD /= np.maximum(np.linalg.norm(recent_UD, axis=1, keepdims=True), 1e-9)
         count = min(len(vector_ND), recent_UN.shape[1])
-        recent_UN[:, :count] = recent_UD @ vector_ND[:count].T
-        interest_UN[:, :count] = interest_UD @ vector_ND[:count].T
+        np.matmul(recent_UD, vector_ND[:count].T, out=recent_UN[:, :count])
+        np.matmul(interest_UD, vector_ND[:count].T, out=interest_UN[:, :count])
     elif found is not None:
         u_X, x_X = np.nonzero(found[0] >= 0)
         interest_UN[u_X, found[0][u_X, x_X]] = found[1][u_X, x_X]
 
 
-def _category(out_UN: Floats, row_UL: Ints, weight_UL: Floats, category_NG: Floats) -> None:
+def _category(out_UN: Floats, past: Past, category_NG: Floats) -> None:
     """How much of the newest touches' categories an item has: a cosine."""
     if not len(category_NG):
         return
-    held_UL = np.where(row_UL >= 0, weight_UL, 0)
-    held_UG = (category_NG[np.maximum(row_UL, 0)] * held_UL[..., None]).sum(axis=1)
-    length_U1 = np.linalg.norm(held_UG, axis=1, keepdims=True)
-    held_UG /= np.maximum(length_U1, 1e-9)
-    out_UN[:, : len(category_NG)] = held_UG @ category_NG.T
+    held_UG = past.summed(category_NG)
+    if held_UG.any():
+        held_UG /= np.maximum(np.linalg.norm(held_UG, axis=1, keepdims=True), 1e-9)
+        np.matmul(held_UG, category_NG.T, out=out_UN[:, : len(category_NG)])
 
 
-def _like(out_UN: Floats, row_UL: Ints, weight_UL: Floats, place_N: Ints) -> None:
+def _like(out_UN: Floats, past: Past, place_N: Ints) -> None:
     """How much of the newest touches is about where an item is on a scale of `AGES` buckets
     (how old it is, how well known): a smoothed density, as a logarithm."""
-    here_UL = (row_UL >= 0) & (row_UL < len(place_N))
-    u_E, l_E = np.nonzero(here_UL)
-    at_E = u_E * AGES + place_N[row_UL[u_E, l_E]]
-    cells = len(row_UL) * AGES
-    summed_C: NDArray[Any] = np.bincount(at_E, weight_UL[u_E, l_E], minlength=cells)
+    at_E = past.user_E * AGES + place_N[past.row_E]
+    summed_C: NDArray[Any] = np.bincount(at_E, past.weight_E, minlength=past.users * AGES)
     held_UG = summed_C.reshape(-1, AGES).astype(np.float32)
     held_UG /= np.maximum(held_UG.sum(axis=1, keepdims=True), 1e-9)
     alike_UG = np.log(0.01 + held_UG @ ALIKE)
-    np.take(alike_UG, place_N, axis=1, out=out_UN)
+    np.take(alike_UG, place_N, axis=1, out=out_UN, mode="clip")
 
 
-def _log(value: Floats, scale: float) -> Floats:
-    logged: Floats = np.zeros(value.shape, np.float32)
-    at = np.flatnonzero(value > 0)  # of many items, few have an edge
-    logged.ravel()[at] = np.log1p(scale * value.ravel()[at])
-    return logged
+def _log(value: Floats, scale: float, *, out: Floats) -> None:
+    """log(1 + scale x value) where it is more than 0. The values are written over."""
+    torch.log1p(
+        torch.from_numpy(value).clamp_min_(0).mul_(scale), out=torch.from_numpy(out)
+    )
 
 
 def _bucket(category: str) -> int:
