@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.law import Law
-from encoders.state import UserState
+from encoders.state import RING, UserState
 from ranking.catalogue import Catalogue
 
 Ints = NDArray[np.int64]
@@ -43,7 +43,9 @@ def people_of(states: Sequence[UserState], catalogue: Catalogue, *, but: int = 0
     count_U = np.array([len(ring) for ring in rings], np.int64)
     user_E = np.repeat(np.arange(len(states)), count_U)
     place_E = np.arange(len(user_E)) - np.repeat(np.cumsum(count_U) - count_U, count_U)
-    held = np.concatenate(rings) if len(user_E) else states[0].ring.rows[:0]
+    # as plain bytes: numpy would look for a common type of their fields, ring by ring
+    whole = RING.itemsize
+    held = np.concatenate([ring.view(f"V{whole}") for ring in rings]).view(RING)
     as_of_U = np.array([max(state.as_of_ms, 0) for state in states], np.int64)
     newest_U = np.zeros(len(states), np.int64)
     np.maximum.at(newest_U, user_E, held["at_ms"])
