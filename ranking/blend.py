@@ -18,6 +18,7 @@ from torch.nn.functional import log_softmax
 from ranking.feature_names import FEATURES
 
 HIDDEN = 64
+AT_ONCE = 32  # lists whose candidates are weighed at once
 RARE = 3.0
 """Weight of a touch of an item that few touched, against others."""
 MOST_FEW = 5.0  # decayed touches up to which an item is rare at most
@@ -50,6 +51,31 @@ class Blend(nn.Module):
         """F: weights of the raw features in the first choice among all items."""
         weight_F: Tensor = self.prior_F * self.scale_F  # type: ignore[operator]
         return weight_F
+
+
+def weighed(blend: Blend, feature_UCF: Tensor) -> Tensor:
+    """UC: what `blend` says, to be used and not learned from: faster, where each feature stands
+    by itself in memory. Few lists at once, so that what is hidden stays in the cache."""
+    scale_F, mean_F = blend.scale_F, blend.mean_F
+    assert isinstance(scale_F, Tensor)
+    assert isinstance(mean_F, Tensor)
+    linear_F = blend.linear.weight[0] * scale_F
+    inner_HF = blend.inner.weight * scale_F
+    lower_H1 = (blend.inner.bias - inner_HF @ mean_F)[:, None]
+    middle_H1 = blend.middle.bias[:, None]
+    constant = blend.linear.bias + blend.outer.bias - linear_F @ mean_F
+    part_FX = [part.reshape(-1, part.shape[-1]).T for part in feature_UCF.split(AT_ONCE)]
+    score_X = [
+        linear_F @ told_FX
+        + blend.outer.weight[0]
+        @ torch.addmm(
+            middle_H1,
+            blend.middle.weight,
+            torch.addmm(lower_H1, inner_HF, told_FX).relu_(),
+        ).relu_()
+        for told_FX in part_FX
+    ]
+    return (torch.cat(score_X) + constant).reshape(feature_UCF.shape[:2])
 
 
 # What a list is made of until a model was trained: plain weights of the raw features.

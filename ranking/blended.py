@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ranking.blend import weighed
 from ranking.feature_names import FEATURES, SOURCE_OF
 from ranking.features import Sources, features
 from ranking.people import Floats, Ints, People
@@ -21,6 +22,10 @@ CANDIDATES = 200
 PAIRS = 2_000_000  # people x items whose features are at hand at once
 SOURCES = np.array(
     ["together", "sequence", "category", "popular", "fresh", "interest"], object
+)
+
+_SPEAKS_FS = np.array(
+    [[SOURCE_OF[name] == source for source in SOURCES] for name in FEATURES], np.float32
 )
 
 
@@ -52,20 +57,20 @@ def candidates(
         people, sources, interest_UD=interest_UD, memory_UW=memory_UW, found=found
     )
     weight_F = sources.model.blend.prior_now().detach().numpy()
-    score_UN = told.prior(weight_F)
-    score_UN[~listed_UN] = -np.inf
+    below_UN = told.prior(-weight_F)
+    np.copyto(below_UN, np.inf, where=~listed_UN)
     if wanted_U is not None:
-        score_UN[np.arange(len(people)), wanted_U] = np.inf
-    rows = score_UN.shape[1]
+        below_UN[np.arange(len(people)), wanted_U] = -np.inf
+    rows = below_UN.shape[1]
     size = min(size, rows)
     row_UC = (
-        np.argpartition(-score_UN, size - 1, axis=1)[:, :size]
+        np.argpartition(below_UN, size - 1, axis=1)[:, :size]
         if size < rows
-        else (np.broadcast_to(np.arange(rows), score_UN.shape).copy())
+        else (np.broadcast_to(np.arange(rows), below_UN.shape).copy())
     )
     if wanted_U is not None:
         row_UC = _first(row_UC, wanted_U)
-    there_UC = np.take_along_axis(score_UN, row_UC, axis=1) > -np.inf
+    there_UC = np.take_along_axis(below_UN, row_UC, axis=1) < np.inf
     for more_UX in ([] if found is None else [found[0]]) + (
         [] if others_UX is None else [others_UX]
     ):
@@ -80,7 +85,7 @@ def ordered(
     candidates) and the source that speaks loudest for each."""
     blend = sources.model.blend
     with torch.inference_mode():
-        logit_UC = blend(torch.from_numpy(found.feature_UCF))
+        logit_UC = weighed(blend, torch.from_numpy(found.feature_UCF))
         if tired_UC is not None:
             logit_UC += torch.from_numpy(tired_UC)
         logit_UC[~torch.from_numpy(found.there_UC)] = -torch.inf
@@ -98,16 +103,7 @@ def loudest(feature_UKF: Floats, sources: Sources) -> NDArray[np.object_]:
     blend = sources.model.blend
     weight_F = (blend.linear.weight[0].detach() * blend.scale_F).numpy()  # type: ignore[operator]
     share_UKF = (feature_UKF - blend.mean_F.numpy()) * weight_F  # type: ignore[operator]
-    share_UKS = np.stack(
-        [
-            sum(
-                (share_UKF[..., f] for f, name in enumerate(FEATURES) if SOURCE_OF[name] == source),
-                start=np.zeros(share_UKF.shape[:2], np.float32),
-            )
-            for source in SOURCES
-        ],
-        axis=-1,
-    )  # fmt: skip
+    share_UKS = share_UKF @ _SPEAKS_FS
     best: NDArray[np.object_] = SOURCES[share_UKS.argmax(axis=-1)]
     return best
 
