@@ -21,7 +21,7 @@ from ranking.blend import digest, untrained
 from ranking.blend_live import Lesson, Teacher
 from ranking.blended import Candidates, candidates, chunks, ordered, unit
 from ranking.explore import explored
-from ranking.features import Sources
+from ranking.features import Sources, items_of
 from ranking.live import Live
 from ranking.model import Fitted, fitted
 from ranking.people import Floats, Ints, people_of, touched_mean
@@ -142,6 +142,12 @@ class Blending:
             self._place(row_X)
         if changed or len(self.sources.model.vector_NW) < self.items.catalogue.size:
             self._align(row_X)
+        if changed:
+            self.sources.of_items = None
+        if self.sources.of_items is None and self.sources.live.ready:
+            self.sources.of_items = items_of(
+                self.sources, as_of_ms=self.sources.live.newest_ms
+            )
 
     def learn(self, states: Sequence[UserState]) -> None:
         """What these people just touched, as a lesson: what would have been listed for them
@@ -358,7 +364,7 @@ class Blending:
     def _take(self) -> None:
         if self.waiting:
             self.sources.live.take(self.waiting, self.items.catalogue)
-            self.waiting = []
+            self.waiting, self.sources.of_items = [], None
             metrics.gauges(trends_at_seconds=self.sources.live.newest_ms / 1000)
 
     def _mean(self) -> None:
