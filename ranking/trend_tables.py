@@ -30,6 +30,8 @@ HALVINGS = 50
 readers hold: an undo leaves next to nothing, and who was not told has all of it still."""
 Key = int | str
 Rows = list[tuple[str, float]]
+Cell = tuple[str, ItemTrend, int]
+"""An item that came after another, and where the weights of that begin."""
 
 
 class TrendTables:
@@ -160,19 +162,13 @@ class TrendTables:
                     yield self._table(slot, rows, at_ms=max(0, index * width_ms))
 
     def _follows(self, before: str) -> Iterator[TrendTable]:
-        cells = [(name, self._items[name]) for name in self._followed(before)]
+        cells = list[Cell]()
+        for follower in self._followed(before):
+            item = self._items[follower]
+            cells.append((follower, item, item.before[before] * self._width))
         for n, variant in self._variants(before):
             name = f"follows/{variant.name}/{self._partition}/{before.lstrip(ENTRY)}"
-            decay, width = self._decay(n), self._width
-            rows = [
-                (follower, weight)
-                for follower, item in cells
-                if (
-                    weight := item.weights[item.before[before] * width + n]
-                    * decay[item.base_ms]
-                )
-                > LEAST
-            ]
+            rows = self._weights(n, cells)
             if len(rows) > self._config.rows:
                 rows = nlargest(self._config.rows, rows, key=itemgetter(1))
             if rows and len(name.encode()) <= MAX_NAME:
@@ -214,10 +210,14 @@ class TrendTables:
                 names = list(changed)
                 for at in range(0, len(names), PART):
                     yield self._counts(names[at : at + PART])
-        for item_id, changed in self._changed.items():
-            names = [name for name in dict.fromkeys(changed) if name not in written]
-            for at in range(0, len(names), PART):
-                yield self._steps(item_id, names[at : at + PART])
+        for before, cells in self._steps(written).items():
+            for at in range(0, len(cells), PART):
+                rows: Rows = []
+                for n, variant in self._variants(before):
+                    owner = before.lstrip(ENTRY)
+                    table = f"follows/{variant.name}/{self._partition}/{owner}\n"
+                    rows += self._weights(n, cells[at : at + PART], table)
+                yield rows
 
     def _counts(self, names: Sequence[str]) -> Rows:
         rows: Rows = []
@@ -226,24 +226,28 @@ class TrendTables:
             rows += [(table + name, self._popular(name, n)) for name in names]
         return rows
 
-    def _steps(self, item_id: str, names: Sequence[str]) -> Rows:
-        """An item's rows in the tables of those that it followed."""
-        item = self._items[item_id]
-        rows: Rows = []
-        places, weights, width = item.before, item.weights, self._width
-        at = [(name, places[name] * width) for name in names if name in places]
-        entries = [(name[1:], n) for name, n in at if name[:1] == ENTRY]
-        pairs = [(name, n) for name, n in at if name[:1] != ENTRY] if entries else at
-        for variants, cells in ((self._pairs, pairs), (self._entries, entries)):
-            for n, variant in variants:
-                decay = self._decay(n)[item.base_ms]
-                table = f"follows/{variant.name}/{self._partition}/"
-                rows += [
-                    (f"{table}{name}\n{item_id}", weight)
-                    for name, cell in cells
-                    if (weight := weights[cell + n] * decay) > LEAST
-                ]
-        return rows
+    def _steps(self, written: Collection[Key]) -> dict[str, list[Cell]]:
+        """By the item that came before: those that followed it anew. Readers take in the rows
+        of a table at once."""
+        out, width = dict[str, list[Cell]](), self._width
+        for item_id, changed in self._changed.items():
+            item = self._items[item_id]
+            for name in dict.fromkeys(changed):
+                if name not in written and (row := item.before.get(name)) is not None:
+                    cells = out.get(name)
+                    if cells is None:
+                        cells = out[name] = []
+                    cells.append((item_id, item, row * width))
+        return out
+
+    def _weights(self, n: int, cells: Iterable[Cell], table: str = "") -> Rows:
+        """Rows of the n-th variant, decayed to the newest time; those that are not next to 0."""
+        decay = self._decay(n)
+        return [
+            (table + name, weight)
+            for name, item, place in cells
+            if (weight := item.weights[place + n] * decay[item.base_ms]) > LEAST
+        ]
 
     def _variants(self, key: str) -> list[tuple[int, Variant]]:
         """Those that have tables of this key: a touch's number or an item."""
