@@ -76,6 +76,14 @@ class Profiles:
         self._items[event.user].append(event.item)
         self._at_ms[event.user].append(event.at_ms)
 
+    def users(self) -> list[int]:
+        """Everybody of whom something is known."""
+        return sorted(user for user, items in self._items.items() if items)
+
+    def told(self, user: int) -> tuple[list[int], list[int]]:
+        """The user's items and when each was, oldest first, whatever their age."""
+        return self._items[user], self._at_ms[user]
+
     def newest(self, user: int, limit: int) -> list[int]:
         """The user's newest items, newest first, whatever their age: what happened is
         learnt from at once."""
