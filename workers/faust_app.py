@@ -38,10 +38,10 @@ LOUD = ("faust", "mode", "aiokafka", "kafka")
 GATHER_S = 0.05
 """Where we keep up, events are gathered for so long: to turn for each alone costs more than it."""
 MAX_REQUEST = 4 * 1024 * 1024
-ROCKS = {
+ROCKS = {  # of each partition and table; items are read at a start only
     "driver": "rocksdict",
-    "write_buffer_size": 8 * 1024 * 1024,
-    "block_cache_size": 16 * 1024 * 1024,
+    "write_buffer_size": 2 * 1024 * 1024,
+    "block_cache_size": 2 * 1024 * 1024,
 }
 
 

@@ -156,11 +156,12 @@ def _due(worker: Worker, now: float, every_s: float) -> list[int]:
     """The partitions to save now, those that wait longest first: each in its own turn, so that
     what is published never waits for a save of all."""
     numbers, due_s = sorted(worker.states), worker.due_s
+    if not every_s:
+        return numbers
     for n, number in enumerate(numbers, 1):
         due_s.setdefault(number, now + every_s * n / len(numbers))
     late = sorted((n for n in numbers if due_s[n] <= now), key=due_s.__getitem__)
-    if every_s:
-        late = late[: -(-len(numbers) // AT_ONCE)]
+    late = late[: -(-len(numbers) // AT_ONCE)]
     due_s |= dict.fromkeys(late, now + every_s)
     return late
 

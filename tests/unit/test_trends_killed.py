@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
@@ -14,12 +16,13 @@ import pytest
 from ranking import trend_saved
 from ranking.trend_board import TrendBoard
 from ranking.trend_config import TrendConfig
+from ranking.trend_state import TrendEvent
 from ranking.trends import Changes, Trends
 from schemas import Erase, Event, Interaction, TrendTable, Undo, decode, encode
 from workers.config import Config, load_config
 from workers.health import Health
 from workers.ports import Outbound, Record
-from workers.trend import CONDITIONS, Worker, run
+from workers.trend import AT_ONCE, CONDITIONS, Worker, run, save
 from workers.trend_events import decoded
 
 AT_MS, PARTITIONS, ITEMS = 1_764_000_000_000, 2, 8
@@ -300,3 +303,39 @@ def test_a_worker_killed_anywhere_counts_the_same_though_it_lets_items_go() -> N
     found = [differs(seed, FADING) for seed in range(20)]
     assert [left for left, _ in found] == [[]] * 20
     assert any(dropped for _, dropped in found)
+
+
+def test_partitions_are_saved_in_turn_and_each_in_time() -> None:
+    door = Saving()
+    worker = Worker(door, LASTING, LASTING.law.law(), Health(conditions=CONDITIONS))  # type: ignore[arg-type]
+    for number in range(20):
+        worker.states[number] = Trends(number, config=LASTING.trend, law=worker.law)
+    for tick in range(400):
+        door.now = tick / 10
+        for number, state in worker.states.items():
+            state.apply([event_of(number, tick)])
+        asyncio.run(save(worker, now=door.now, every_s=5.0))
+    asyncio.run(save(worker, now=door.now, every_s=0.0))
+    for times in door.saved.values():
+        gaps = [b - a for a, b in pairwise([0.0, *times])]
+        assert max(gaps) < 5.5
+    at_once = Counter(time for times in door.saved.values() for time in set(times))
+    last = at_once.pop(door.now)
+    assert last == 20  # whoever stops leaves nothing
+    assert max(at_once.values()) <= -(-20 // AT_ONCE)
+
+
+def event_of(number: int, tick: int) -> TrendEvent:
+    return TrendEvent(number, "a", "click", None, AT_MS + tick, tick, tick)
+
+
+@dataclass
+class Saving:
+    """Only when what was saved."""
+
+    now: float = 0.0
+    epoch: int = 0
+    saved: dict[int, list[float]] = field(default_factory=dict)
+
+    async def save(self, partition: int, changes: Changes) -> None:
+        self.saved.setdefault(partition, []).append(self.now)
