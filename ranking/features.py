@@ -108,8 +108,9 @@ class Features:
         """U x N: the first choice among all items."""
         paired, itemwise = len(PAIRED), len(ITEMWISE)
         _, users, rows = self.paired_FUN.shape
-        out_UN = weight_F[:paired] @ self.paired_FUN.reshape(paired, users * rows)
-        out_UN = out_UN.reshape(users, rows)
+        out_UN = np.empty((users, rows), np.float32)
+        told_FX = self.paired_FUN.reshape(paired, users * rows)
+        _product(weight_F[None, :paired], told_FX, out=out_UN.reshape(1, users * rows))
         out_UN += weight_F[paired : paired + itemwise] @ self.itemwise_IN
         return out_UN
 
@@ -258,8 +259,8 @@ def _content(
         recent_UD = past.summed(vector_ND)
         recent_UD /= np.maximum(np.linalg.norm(recent_UD, axis=1, keepdims=True), 1e-9)
         count = min(len(vector_ND), recent_UN.shape[1])
-        np.matmul(recent_UD, vector_ND[:count].T, out=recent_UN[:, :count])
-        np.matmul(interest_UD, vector_ND[:count].T, out=interest_UN[:, :count])
+        _product(recent_UD, vector_ND[:count].T, out=recent_UN[:, :count])
+        _product(interest_UD, vector_ND[:count].T, out=interest_UN[:, :count])
     elif found is not None:
         u_X, x_X = np.nonzero(found[0] >= 0)
         interest_UN[u_X, found[0][u_X, x_X]] = found[1][u_X, x_X]
@@ -272,7 +273,7 @@ def _category(out_UN: Floats, past: Past, category_NG: Floats) -> None:
     held_UG = past.summed(category_NG)
     if held_UG.any():
         held_UG /= np.maximum(np.linalg.norm(held_UG, axis=1, keepdims=True), 1e-9)
-        np.matmul(held_UG, category_NG.T, out=out_UN[:, : len(category_NG)])
+        _product(held_UG, category_NG.T, out=out_UN[:, : len(category_NG)])
 
 
 def _like(out_UN: Floats, past: Past, place_N: Ints) -> None:
@@ -284,6 +285,11 @@ def _like(out_UN: Floats, past: Past, place_N: Ints) -> None:
     held_UG /= np.maximum(held_UG.sum(axis=1, keepdims=True), 1e-9)
     alike_UG = np.log(0.01 + held_UG @ ALIKE)
     np.take(alike_UG, place_N, axis=1, out=out_UN, mode="clip")
+
+
+def _product(one: Floats, other: Floats, *, out: Floats) -> None:
+    """A matrix product into its place, by torch: numpy's would start threads of its own."""
+    torch.mm(torch.from_numpy(one), torch.from_numpy(other), out=torch.from_numpy(out))
 
 
 def _log(value: Floats, scale: float, *, out: Floats) -> None:
