@@ -394,6 +394,8 @@ def _padded(
     row_UK: Ints, score_UK: Floats, source_UK: NDArray[np.object_], *, k: int
 ) -> tuple[Ints, Floats, NDArray[np.object_]]:
     """K places, where there are fewer candidates than that."""
+    if row_UK.shape[1] == k:
+        return row_UK, score_UK, source_UK
     pad = ((0, 0), (0, k - row_UK.shape[1]))
     return (
         np.pad(row_UK, pad, constant_values=-1),
