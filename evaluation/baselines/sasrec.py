@@ -104,7 +104,7 @@ class Window(NamedTuple):
 class SasRec:
     """`epochs` over the history in windows of `length`, cut anew each time; then, every
     `tune_each` events of the stream (0: never), `tune_epochs` over the newest `tune_over`
-    events and, for each window of those, `replay` older ones."""
+    events, at a rate that falls to 0, and `replay` older windows for each of theirs."""
 
     width: int = 64
     blocks: int = 2
@@ -116,9 +116,9 @@ class SasRec:
     batch: int = 16
     tune_each: int = 0
     tune_epochs: int = 2
-    tune_over: int = 4_000
-    tune_rate: float = 5e-4
-    replay: float = 1.0
+    tune_over: int = 20_000
+    tune_rate: float = 1e-3
+    replay: float = 0.5
     seed: int = 0
     profiles: Profiles = field(default_factory=Profiles)
     net: Attention = field(init=False)
@@ -160,9 +160,10 @@ class SasRec:
         self._since += 1
         if self.tune_each and self._since >= self.tune_each:
             self._since = 0
-            for _ in range(self.tune_epochs):
-                for _, batch in self._batches(self._newest()):
-                    self._step(batch, self.tune_rate)
+            for epoch in range(self.tune_epochs):
+                for part, batch in self._batches(self._newest()):
+                    done = (epoch + part) / self.tune_epochs
+                    self._step(batch, self.tune_rate * (1 - done))
 
     def _note(self, event: Event) -> None:
         if event.wanted:
