@@ -54,6 +54,14 @@ class Content:
         score_I: Floats = weight_N @ self._like_II[profile_N] / weight_N.sum()
         return score_I
 
+    def readings(self, profile: Sequence[int]) -> Scores:
+        """2 x I: likeness to all of a profile (newest first) alike, and to the one of its
+        newest that is most like."""
+        if not profile:
+            return np.zeros((2, len(self._like_II)), np.float32)
+        best_I = self._like_II[profile[:20]].max(axis=0)
+        return np.stack([self._like_II[profile].mean(axis=0), best_I])
+
     def apply(self, event: Event) -> None:
         if event.wanted:
             self.profiles.add(event)

@@ -54,7 +54,7 @@ def test_what_follows_what_is_learnt(make: Callable[[], Scorer], at_least: float
 def test_a_logit_leans_on_the_part_that_knows() -> None:
     logit = Logit(CoVisitation(back=0.1), Popularity(), Content(EYE), learn=100, step=1)
     assert hits_at_1(logit) >= 0.8
-    assert logit.weight_F[:6].sum() > abs(logit.weight_F[8])
+    assert logit.weight_F[:8].sum() > abs(logit.weight_F[8])
 
 
 @pytest.mark.parametrize(
