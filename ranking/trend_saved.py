@@ -87,9 +87,9 @@ def items_from(values: Mapping[str, bytes]) -> dict[str, tuple[ItemTrend, Parts]
     later = list[tuple[int, int, str, Value]]()
     for key, data in values.items():
         value = _decoder.decode(data)
-        item_id, part, number = key.partition(PART)
+        item_id, part, at = key.partition(PART)
         if part:
-            later.append((value.offset, int(number), item_id, value))
+            later.append((value.offset, int(at), item_id, value))
         else:
             out[intern(item_id)] = (_item(value), Parts())
     whole = {item_id: item.offset for item_id, (item, _) in out.items()}
