@@ -2,7 +2,8 @@
 
 The path of recommend on in-memory doors: decode, fold, encode users, search, rank, reasons,
 write; every event of a batch is another user's, so that each makes a list. The floor is the
-bare product of the same users and items with its top-k.
+bare product of the same users and items with its top-k. Beside it how long a turn of the loop takes
+with one event in its batch, the list written, the blend's lesson and the user saved.
 """
 
 import argparse
@@ -17,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks.report import write  # noqa: E402
+from benchmarks.report import percentile, write  # noqa: E402
 from encoders.law import CODES, hash64  # noqa: E402
 from evaluation.replay import ITEMS, TRENDS, VECTORS, Replay  # noqa: E402
 from evaluation.served import trend_event  # noqa: E402
@@ -28,6 +29,7 @@ from ranking.trend_config import TrendConfig  # noqa: E402
 from ranking.trends import Trends  # noqa: E402
 from schemas import Interaction, Item, ItemVectors, ModelCard, encode  # noqa: E402
 from workers.config import RecommendConfig  # noqa: E402
+from workers.member import Worker  # noqa: E402
 from workers.model_files import Model  # noqa: E402
 
 NOW = 1_764_000_000_000
@@ -39,6 +41,7 @@ def main() -> None:
     options.add_argument("--items", type=int, default=1682)
     options.add_argument("--users", type=int, default=1000)
     options.add_argument("--batches", type=int, default=10)
+    options.add_argument("--alone", type=int, default=300)
     options.add_argument("--width", type=int, default=256)
     said = options.parse_args()
     torch.set_num_threads(2)
@@ -46,11 +49,11 @@ def main() -> None:
         np.random.default_rng(0).standard_normal((said.items, said.width)).astype("<f4")
     )
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    rows = [
-        {"what": what, "lists/s": round(measured(kind, vectors, said))}
-        for kind, what in KINDS.items()
+    rows: list[dict[str, object]] = [
+        {"what": what, **measured(kind, vectors, said)} for kind, what in KINDS.items()
     ]
-    rows.append({"what": "bare product and top-k", "lists/s": round(floor(vectors, said))})
+    rows.append({"what": "bare product and top-k", "lists/s": round(floor(vectors, said)),
+                 "one alone, ms p50": "", "p99": ""})  # fmt: skip
     write(
         "lists-per-second", "How many lists a second does one worker make?", rows,
         f"{said.items} items x {said.width}, batches of {said.users} events of as many users, "
@@ -65,8 +68,8 @@ KINDS = {
 }
 
 
-def measured(kind: str, vectors: np.ndarray, said: argparse.Namespace) -> float:
-    """Lists a second of the whole path."""
+def measured(kind: str, vectors: np.ndarray, said: argparse.Namespace) -> dict[str, object]:
+    """Lists a second of the whole path, and how long one alone takes."""
     trends = None if kind == "content" else TrendConfig()
     replay = Replay(encoder="bench", width=said.width, now_ms=NOW, trends=trends)
     for n, vector in enumerate(vectors):
@@ -97,7 +100,24 @@ def measured(kind: str, vectors: np.ndarray, said: argparse.Namespace) -> float:
     begin = time.perf_counter()
     replay.turn(worker, said.batches)
     seconds = time.perf_counter() - begin
-    return (len(replay.slates()) - before) / seconds
+    rate = (len(replay.slates()) - before) / seconds
+    took_ms = alone(replay, worker, events(chance, said, start=3, rounds=1)[: said.alone])
+    return {
+        "lists/s": round(rate),
+        "one alone, ms p50": round(percentile(took_ms, 0.5), 1),
+        "p99": round(percentile(took_ms, 0.99), 1),
+    }
+
+
+def alone(replay: Replay, worker: Worker, clicks: list[Interaction]) -> list[float]:
+    """How long a turn of the loop with one event takes, in ms."""
+    took_ms = []
+    for click in clicks:
+        replay.send([click])
+        begin = time.perf_counter()
+        replay.turn(worker, 1)
+        took_ms.append(1000 * (time.perf_counter() - begin))
+    return took_ms
 
 
 def events(
