@@ -7,6 +7,7 @@ with one event in its batch, the list written, the blend's lesson and the user s
 """
 
 import argparse
+import os
 import random
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `rec` does
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402

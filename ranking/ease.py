@@ -63,7 +63,7 @@ def _near(
         )
         owner_P, next_P = place_N[before_P], place_N[pasts.row_E[event_P]]
         old_P = (newest_ms - pasts.at_ms_E[event_P]) / half_life_ms
-        value_P = np.exp(-lag_P / NEAR - gap_P / GAP_MS) * np.exp2(-old_P)
+        value_P = np.exp(-lag_P / NEAR - np.abs(gap_P) / GAP_MS) * np.exp2(-old_P)
         known_P = (owner_P >= 0) & (next_P >= 0) & (owner_P != next_P)
         at_P = owner_P[known_P] * size + next_P[known_P]
         gram += np.bincount(at_P, value_P[known_P], minlength=size * size)

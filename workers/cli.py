@@ -50,6 +50,9 @@ def options(
     Settings are environment variables STREAMREC_<SECTION>__<NAME> (docs/configuration.md).
     """
     wanted["debug"] = debug
+    # Before numpy is loaded. Threads of a small product wait for each other, and on cores that a
+    # broker uses too that costs twenty times the product.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @topics.command("create")

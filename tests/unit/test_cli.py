@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import subprocess
@@ -65,6 +66,21 @@ def test_help_loads_nothing_heavy():
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_products_of_a_worker_take_one_thread_unless_told_otherwise():
+    """Said before numpy is loaded: after that nobody listens."""
+    told = (
+        "import os, sys; from workers.cli import options; options(); "
+        "print('numpy' in sys.modules, os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    own = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    for more, number in ({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3"):
+        done = subprocess.run(
+            [sys.executable, "-c", told], cwd=ROOT, env=own | more, capture_output=True,
+            text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.split() == ["False", number]
 
 
 def test_every_command_and_option_is_in_the_documentation():
