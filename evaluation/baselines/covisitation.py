@@ -31,8 +31,8 @@ class CoVisitation:
     back: float = 0.7
     recency: float = 0.8
     longest: int = 50
-    alpha: float = 0.4
-    beta: float = 0.5
+    alpha: float = 0.5
+    beta: float = 0.8
     half_life: float = 50_000.0
     online: bool = True
     profiles: Profiles = field(default_factory=Profiles)
