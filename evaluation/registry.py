@@ -80,7 +80,7 @@ def _sasrec(*, tuned: bool) -> Scorer:
 
 def _logit(setting: Setting) -> Scorer:
     return Logit(
-        CoVisitation(),
+        CoVisitation(alpha=0.4, beta=0.5),
         Popularity(half_life=16_000),
         content(setting),
     )
@@ -132,8 +132,8 @@ BASELINES: Mapping[str, Entry] = {
     ),
     "als": Entry(
         "factors",
-        "library implicit; users folded in live",
-        lambda setting: ranked("als", Als(peers=setting.peers)),
+        "library implicit; users folded in live, items anew each 1,000 events",
+        lambda setting: ranked("als", Als(refit=1000, peers=setting.peers)),
     ),
     "bpr": Entry(
         "factors",
@@ -147,7 +147,7 @@ BASELINES: Mapping[str, Entry] = {
     ),
     "sasrec-tuned": Entry(
         "neural",
-        "and tuned on each 1,000 events",
+        "and tuned anew each 1,000 events",
         lambda _: ranked("sasrec-tuned", _sasrec(tuned=True)),
     ),
     "text": Entry(
@@ -157,7 +157,7 @@ BASELINES: Mapping[str, Entry] = {
     ),
     "logit": Entry(
         "blend",
-        "co-visitation, popularity and text",
+        "co-visitation, popularity, text and age",
         lambda setting: ranked("logit", _logit(setting)),
     ),
 }
