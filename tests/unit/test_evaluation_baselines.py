@@ -14,7 +14,7 @@ from evaluation.baselines.ease import Ease
 from evaluation.baselines.factors import Als, Bpr
 from evaluation.baselines.logit import Logit
 from evaluation.baselines.neighbours import ItemKnn
-from evaluation.baselines.sasrec import SasRec
+from evaluation.baselines.sasrec import SasRec, first_places
 from evaluation.baselines.scorer import Profiles, Ranked, Scorer, top
 from evaluation.baselines.simple import Chance, Popularity
 from evaluation.protocol import Split, run
@@ -68,6 +68,20 @@ def test_factors_of_the_peers_beat_chance(make: Callable[[], Scorer]) -> None:
     if not PEERS.exists():
         pytest.skip("no .venv-peers: `make peers` makes it")
     assert hits_at_1(make()) > hits_at_1(Chance()) + 0.1
+
+
+def test_sasrec_foretells_each_event_once_an_epoch_and_bars_what_was_touched() -> None:
+    log = chains(10)
+    net = SasRec(width=8, length=4, epochs=1)
+    net.fit(log)
+    windows = net._windows(0)
+    events = int((log.user_E == 0).sum())
+    assert sum(w.targets for w in windows) == events > 4
+    first_BI = first_places(windows, len(log.items) + 2)
+    for window, first_I in zip(windows, first_BI, strict=True):
+        assert (first_I[window.past] == -1).all()
+        targets = window.item_L[-window.targets :]
+        assert not set(targets) & set(window.past)
 
 
 def test_factors_without_peers_say_what_to_do() -> None:
