@@ -15,7 +15,7 @@ from ranking.people import Floats, Ints
 
 LEAST = 5
 """Places below which a list has none to spare."""
-NEW = 100.0
+NEW = 300.0
 """How much more often than an old item one is drawn that was published just now."""
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 

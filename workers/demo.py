@@ -100,8 +100,8 @@ def set_up(
     create_topics(as_json=False, config=config)
     running = demo_system.start_workers(folder, settings, stack)
     out.print(
-        f"one encode and one recommend worker are starting; their logs are in {demo.folder}. In "
-        f"an item's vector text weighs 1, {weights} (STREAMREC_ENCODERS__WEIGHTS)"
+        f"workers are starting, one each: {', '.join(demo_system.roles())}; their logs are in "
+        f"{demo.folder}. In an item's vector text weighs 1, {weights} (STREAMREC_ENCODERS__WEIGHTS)"
     )
     return open_stage(config, running, stack)
 

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 
 from workers import children, laptop_kafka
 from workers.config import Config, load_config
-from workers.development import ROLES, worker_command
+from workers.development import ROLES, learning_roles, worker_command
 from workers.terminal import CommandError, Exit
 
 MARK = ".streamrec-demo"
@@ -61,13 +61,18 @@ def start_kafka(folder: Path, stack: ExitStack) -> str:
     return laptop_kafka.start(folder=kafka, attached=True).bootstrap
 
 
+def roles() -> list[str]:
+    """What a demo runs: no train worker, which would have both cores for minutes."""
+    return [*ROLES, *(role for role in learning_roles() if role == "trend")]
+
+
 def start_workers(
     folder: Path, settings: dict[str, str], stack: ExitStack
 ) -> list[children.Child]:
     """One worker of each role, writing into logs. They run in the folder, so that what they
     announce is there and not where the caller's own workers are looked for."""
     running: list[children.Child] = []
-    for role in ROLES:
+    for role in roles():
         child = children.start(
             f"{role} worker",
             worker_command(role),
@@ -92,9 +97,9 @@ def await_ready(
     limit_s: float,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Until both workers say so themselves, by /readyz."""
+    """Until all workers say so themselves, by /readyz."""
     deadline = time.monotonic() + limit_s
-    while missing := [role for role in ROLES if not _ready(folder, role)]:
+    while missing := [role for role in roles() if not _ready(folder, role)]:
         children.check(running)
         if time.monotonic() > deadline:
             logs = ", ".join(f"{folder / role}.log" for role in missing)

@@ -90,7 +90,7 @@ def _visit_until_found(
         for at_s, slate in stage.hear(timeout_s=max(0.0, next_s - time.perf_counter())):
             place, source = _place(slate)
             if place:
-                kind = "fresh" if source == "fresh" else "liked"
+                kind = "fresh" if source in ("fresh", "explore") else "liked"
                 found.setdefault(kind, Sighting(slate, place, source, began_s, at_s))
     return found["fresh"], found["liked"]
 
@@ -98,7 +98,7 @@ def _visit_until_found(
 def _passer_by(number: int, cast: Cast, some: Sequence[Person]) -> Visit | Query:
     """In turn: two fans who look through the shelf, a newcomer, now and then one who asks."""
     if number % 3 == 2:
-        return visit(NEWCOMER, f"upload-{number}", cast.now_ms)
+        return visit(f"{NEWCOMER}-{number}", f"upload-{number}", cast.now_ms)
     if number % 30 == 0:
         return Query(
             event_id=f"query-{number}",
@@ -117,8 +117,9 @@ def _show_who_gets_it(
     lists = [stage.ask(visit(p.user_id, "after", cast.now_ms, shelf=SHELF)) for p in some]
     got = [(p, slate) for p, slate in zip(some, lists, strict=True) if _place(slate)[0]]
     out.print(
-        f"Of the {len(some)} people who like {', '.join(demo_film.GENRES)} most, {len(got)} now "
-        f"find it when they look through {SHELF}."
+        f"Of the {len(some)} people who like {', '.join(demo_film.GENRES)} most, {len(got)} "
+        f"find it at once when they look through {SHELF}: lists go by what people do, and nobody "
+        "has rated it yet."
     )
     if got:
         out.print(f"\n{got[0][0].in_words()}; they look through {SHELF}:")

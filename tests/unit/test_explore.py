@@ -52,7 +52,7 @@ def test_what_is_new_is_drawn_first_and_what_is_not_out_yet_is_not_new():
     published[[20, 40, 41, 42]] = [NOW, NOW, NOW - 14 * DAY_MS, NOW + 1]
     count_N = np.bincount(drawn(published=published), minlength=ITEMS) / LISTS
     weight_N = 1 / (1 + TOUCHES)
-    weight_N[[20, 40, 41]] *= [101, 101, 26]
+    weight_N[[20, 40, 41]] *= [301, 301, 76]
     weight_N[:K] = 0
     assert count_N == pytest.approx(weight_N / weight_N.sum(), abs=0.02)
 
