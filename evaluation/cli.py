@@ -53,7 +53,9 @@ def evaluate(
     """
     from evaluation.evaluate import Evaluation
     from evaluation.evaluate import evaluate as measure
+    from workers.terminal import hush
 
+    hush()  # rounds of learning tell a worker's log how far they are
     if known:
         _show()
         return

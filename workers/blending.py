@@ -36,7 +36,7 @@ from workers.ports import Ask, Record
 
 log = structlog.get_logger(__name__)
 UNTRAINED = "untrained"
-SAMPLE = 16  # people of a batch that are learned from, at most
+SAMPLE = 2  # people of a batch that are learned from, at most: each costs as much as a list
 NEIGHBOURS = 30
 DRIFT = (
     0.02  # share of items by which the catalogue may change before its mean is taken anew
@@ -154,7 +154,8 @@ class Blending:
         before it, and what they took. A step of the blend's weights every few lessons."""
         if not self.config.blend_rate or not self.ready:
             return
-        states = [s for s in states if self._teaches(s)][:SAMPLE]
+        states = [s for s in states if self._teaches(s)]
+        states = states[:: max(1, len(states) // SAMPLE)][:SAMPLE]
         if states:
             self.teacher.teach(self.sources.model.blend, self._lessons(states))
 

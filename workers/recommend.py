@@ -84,11 +84,12 @@ def answer(
     except TransientError as error:  # folded but not answered: only from the start again
         partitions = frozenset((users.topic, n) for n in next_offsets)
         raise Restarted(str(error), partitions, "store") from error
-    users.folded(touches.folded.values(), records)
-    worker.lists.learn(touches.asked)
     published_ms = clock() * 1000
     listed = (r.timestamp_ms for asked in touches.asked for r in asked.records)
     metrics.event_to_list([max(0.0, published_ms - ms) / 1000 for ms in listed])
+    users.folded(touches.folded.values(), records)
+    with metrics.stage("learn"):
+        worker.lists.learn(touches.asked)
 
 
 def save(worker: Worker, *, now: float) -> None:
