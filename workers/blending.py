@@ -36,7 +36,7 @@ from workers.ports import Ask, Record
 
 log = structlog.get_logger(__name__)
 UNTRAINED = "untrained"
-SAMPLE = 2  # people of a batch that are learned from, at most: each costs as much as a list
+SAMPLE = 16  # people of a batch that are learned from, at most
 NEIGHBOURS = 30
 DRIFT = (
     0.02  # share of items by which the catalogue may change before its mean is taken anew
@@ -69,6 +69,7 @@ class Blending:
     config: ListConfig
     sources: Sources = field(init=False)
     waiting: list[TrendTable] = field(default_factory=list)
+    leisure: float = 0.0  # from 1 on there is time for lessons
     teacher: Teacher = field(init=False)
     taught: str = ""  # the blend in force, as it was published
     known_N: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, np.bool_))
@@ -151,12 +152,17 @@ class Blending:
 
     def learn(self, states: Sequence[UserState]) -> None:
         """What these people just touched, as a lesson: what would have been listed for them
-        before it, and what they took. A step of the blend's weights every few lessons."""
-        if not self.config.blend_rate or not self.ready:
+        before it, and what they took. A step of the blend's weights every few lessons. A lesson
+        costs what a list does, so a batch of so many people teaches once in as many: who is
+        busy learns less, and a backlog is nothing to learn from."""
+        if not self.config.blend_rate or not self.ready or not states:
             return
-        states = [s for s in states if self._teaches(s)]
-        states = states[:: max(1, len(states) // SAMPLE)][:SAMPLE]
+        self.leisure += 1 / len(states)
+        if self.leisure < 1:
+            return
+        states = [s for s in states if self._teaches(s)][:SAMPLE]
         if states:
+            self.leisure = 0.0
             self.teacher.teach(self.sources.model.blend, self._lessons(states))
 
     def _teaches(self, state: UserState) -> bool:
