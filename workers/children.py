@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -74,9 +75,10 @@ def stop(children: Sequence[Child], *, limit_s: float = 20.0) -> None:
     for child in reversed(children):
         if child.process.poll() is None:
             child.process.terminate()
+    end_s = time.monotonic() + limit_s
     for child in reversed(children):
         try:
-            child.process.wait(limit_s)
+            child.process.wait(max(0.0, end_s - time.monotonic()))
         except subprocess.TimeoutExpired:
             child.process.kill()
             child.process.wait()

@@ -8,7 +8,7 @@ from rich.console import Console
 from schemas import Interaction, Slate, Undo
 from workers import demo_film
 from workers.demo_cast import Cast, visit
-from workers.demo_people import fans, of_different_tastes
+from workers.demo_people import Person, fans, of_different_tastes
 from workers.demo_show import Bar, heading
 from workers.demo_stage import Stage
 from workers.demo_system import await_ready
@@ -16,7 +16,8 @@ from workers.movielens import MovieLens, item_of
 from workers.terminal import CommandError
 
 FILMS_S = 480.0  # a limit, not a promise: posters on a busy laptop
-TRENDS_S = 15.0  # a limit too: what was taken back is out of the trends well before
+TRENDS_S = 30.0  # a limit too: trends have taken in what came long before
+QUIET_S = 2.0  # trends that move nothing for so long have taken in all
 TASTES = (("Animation", "Children's"), ("Horror",), ("Film-Noir", "Mystery"))
 
 
@@ -54,7 +55,7 @@ def load_films(
 def take_back(stage: Stage, cast: Cast, out: Console) -> bool:
     """A list, a rating that changes it, the undo; whether the list is as before."""
     person = fans(cast.ratings, cast.data.films, ("Comedy",), most=40)[0]
-    before = stage.ask(visit(person.user_id, "before", cast.now_ms))
+    before = settled(stage, cast, person)
     out.print(f"{person.in_words()}. Their list:")
     cast.show(out, before, limit=5)
     first = before.items[0].item_id
@@ -84,6 +85,20 @@ def take_back(stage: Stage, cast: Cast, out: Console) -> bool:
         + ("" if differed else " (but the rating had changed nothing)")
     )
     return same and differed
+
+
+def settled(stage: Stage, cast: Cast, person: Person) -> Slate:
+    """The person's list once it stays: until then trends take in what others just rated."""
+    began_s = same_s = time.perf_counter()
+    slate = stage.ask(visit(person.user_id, "before", cast.now_ms))
+    while (now_s := time.perf_counter()) < min(same_s + QUIET_S, began_s + TRENDS_S):
+        stage.hear(timeout_s=0.1)
+        again = stage.ask(
+            visit(person.user_id, f"before-{now_s - began_s:.3f}", cast.now_ms)
+        )
+        if not _alike(slate, again):
+            slate, same_s = again, now_s
+    return slate
 
 
 def show_people(stage: Stage, cast: Cast, out: Console) -> None:
