@@ -43,7 +43,7 @@ from schemas import (
 from workers.config import ListConfig, TrainConfig
 from workers.member import Worker
 from workers.model_files import Model
-from workers.train_round import Round
+from workers.train_round import SURE, Round
 
 LAG_MS = 2_000
 FAST = TrendConfig(publish_rows=500)
@@ -115,7 +115,7 @@ class Served:
     @property
     def _learns(self) -> str:
         vectors = hashlib.sha256(self.vector_IW.tobytes()).hexdigest()[:8]
-        newest = f"newest={TrainConfig().newest}"
+        newest = f"newest={TrainConfig().newest} sure={SURE}"
         return f"{load_fusion(self.config).version} {vectors} {newest} {self.learning!r}"
 
     @property

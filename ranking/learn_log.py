@@ -77,15 +77,16 @@ class Judged:
         return float(asked.mean()) if len(asked) else 0.0
 
 
-def gain(candidate: Judged, current: Judged) -> float:
-    """Mean of the candidate's hits less the current model's, event by event. Raises
-    ValueError where the two were not judged on the same events."""
+def gain(candidate: Judged, current: Judged) -> tuple[float, float]:
+    """Mean of the candidate's hits less the current model's, event by event, and the standard
+    error of that mean. Raises ValueError where the two were not judged on the same events."""
     if len(candidate.hit_N) != len(current.hit_N):
         raise ValueError(
             f"{len(candidate.hit_N)} events judged against {len(current.hit_N)}; judge both "
             "on one log"
         )
-    both = ~np.isnan(candidate.hit_N) & ~np.isnan(current.hit_N)
-    if not both.any():
-        return 0.0
-    return float((candidate.hit_N[both] - current.hit_N[both]).mean())
+    more_N = candidate.hit_N - current.hit_N
+    more_N = more_N[~np.isnan(more_N)]
+    if not len(more_N):
+        return 0.0, 0.0
+    return float(more_N.mean()), float(more_N.std() / len(more_N) ** 0.5)

@@ -215,7 +215,7 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     newest: Positive = 2_000
     """how many of the newest events models are judged on; at most a fifth of all, and half of the new ones"""
     tolerance: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    """by how much the candidate's hit rate may be lower than that of the model in force"""
+    """by how much the candidate's hit rate may be lower than that of the model in force, chance left out"""
     max_events: Positive = 2_000_000
     """events that are kept, the newest; about 400 bytes each while a round begins"""
     keep: Annotated[int, Meta(ge=2)] = 10

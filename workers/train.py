@@ -6,9 +6,10 @@ Read `run`, then the functions below it, in order. What stands behind a step: tr
 (the log as columns on disk: a restart reads on), train_items.py, train_round.py (the learner,
 in a thread), train_publish.py, model_files.py and model_cards.py (how a model is put in force).
 
-A model is published if it hits no less than the one in force on the newest events, which
-neither has learned from, and after it has learned from them too. Workers reload it by its card (models.py). A file is complete before its
-card is written, and a card names its sha256: a crash in between leaves a file, and no more.
+A model is published if it is not worse than the one in force on the newest events, which
+neither has learned from, and after it has learned from them too. Workers reload it by its card
+(models.py). A file is complete before its card is written, and a card names its sha256: a crash
+in between leaves a file, and no more.
 """
 
 import time

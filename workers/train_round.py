@@ -25,6 +25,9 @@ from workers.model_files import Model
 log = structlog.get_logger(__name__)
 
 
+SURE = 1.64  # standard errors: one model in twenty that is no worse seems so
+
+
 class Stopped(Exception):
     """The worker stops: what this round learned is forgotten."""
 
@@ -74,8 +77,10 @@ class Outcome:
 
     def worse(self, *, tolerance: float) -> bool:
         """Whether the candidate hits less than the model in force, event by event, by more
-        than the tolerance."""
-        return gain(self.candidate, self.in_force) < -tolerance
+        than the tolerance and than chance: a slice is short, and of two models that are
+        equally good each hits less in every second one."""
+        more, error = gain(self.candidate, self.in_force)
+        return more + SURE * error < -tolerance
 
 
 @dataclass(slots=True, eq=False)

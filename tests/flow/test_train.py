@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from msgspec.structs import replace
 from safetensors.torch import load_file
 
 from encoders.law import Law
-from ranking.learn_log import UNTIL_MS
+from ranking.learn_log import UNTIL_MS, Judged
 from ranking.trend_config import TrendConfig
 from schemas import Visit
 from tests.support import counts
@@ -18,6 +19,7 @@ from tests.support.house import NOW, WIDTH
 from workers import metrics
 from workers.model_cards import PINNED
 from workers.model_files import path_of, write_model
+from workers.train_round import Outcome
 
 
 def refused(reason: str) -> float:
@@ -62,6 +64,15 @@ def test_a_candidate_that_is_worse_is_not_published(academy: Academy):
     academy.learned(worker)
     assert academy.current().version == best.version
     assert refused("worse") > before
+
+
+def test_fewer_hits_by_chance_alone_are_not_worse():
+    hits = np.zeros(1_000, np.float32)
+    by_chance, surely = hits.copy(), hits.copy()
+    hits[:100], by_chance[5:102], surely[50:] = 1, 1, 0
+    told = [Outcome({}, "", Judged(h), Judged(hits), "") for h in (by_chance, surely)]
+    assert [outcome.worse(tolerance=0.0) for outcome in told] == [False, True]
+    assert not told[1].worse(tolerance=0.2)
 
 
 def test_equal_log_and_model_give_one_version_and_nothing_new(academy: Academy):

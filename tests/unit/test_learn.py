@@ -20,7 +20,7 @@ from ranking.ease import ease
 from ranking.feature_names import FEATURES
 from ranking.histories import Pasts
 from ranking.learn import LearnSettings, judge, learn
-from ranking.learn_log import UNTIL_MS, LearnItems, LearnLog, gain
+from ranking.learn_log import UNTIL_MS, Judged, LearnItems, LearnLog, gain
 from ranking.model import Fitted, fitted, tower_of
 
 ITEMS, PEOPLE, EACH, GENRES, WIDTH = 300, 60, 50, 6, 8
@@ -131,7 +131,7 @@ def part_of(log: LearnLog, keep: np.ndarray) -> LearnLog:
 def test_what_was_learned_foretells_more_than_plain_weights_and_popularity(learned):
     best, plain = (judge(t, LOG, newest=NEWEST) for t in (learned, None))
     assert best.score > popular_hits(LOG, NEWEST) + 0.1
-    assert gain(best, plain) > 0.01
+    assert gain(best, plain)[0] > 0.01
 
 
 def test_a_tower_is_part_of_the_model_and_does_no_harm(learned, towered):
@@ -238,7 +238,19 @@ def test_a_model_is_learned_on_and_knows_what_came_since(towered):
     assert not torch.equal(on["ease.weight"], towered["ease.weight"])
     assert int(on["whole"]) == int(towered["whole"]) == len(LOG) - NEWEST
     before, after = (judge(t, LOG, newest=NEWEST // 2) for t in (towered, on))
-    assert gain(after, before) > -0.02
+    assert gain(after, before)[0] > -0.02
+
+
+def test_a_gain_is_told_with_its_standard_error():
+    one, other = (
+        Judged(np.array(h, np.float32)) for h in ([1, 0, 1, np.nan], [0, 0, 1, 1])
+    )
+    more, error = gain(one, other)
+    assert more == pytest.approx(1 / 3)
+    assert error == pytest.approx(np.std([1, 0, 0]) / 3**0.5)
+    assert gain(one, one) == (0.0, 0.0)
+    with pytest.raises(ValueError, match="judge both on one log"):
+        gain(one, Judged(np.zeros(3, np.float32)))
 
 
 def test_a_log_that_has_outgrown_its_model_is_learned_anew():
