@@ -202,9 +202,9 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """name of the models' cards"""
     learner: str = "ranking.learn"
     """what learns: a module with `learn` and `judge`, or module:object"""
-    every_events: Positive = 2_000
+    every_events: Positive = 1_000
     """a round of learning after so many new events"""
-    every_share: Annotated[float, Meta(ge=0, le=1)] = 0.02
+    every_share: Annotated[float, Meta(ge=0, le=1)] = 0.01
     """and after no fewer than this share of all that are kept"""
     every_s: Seconds = 3600.0
     """a round after so long all the same, if there are new events"""
