@@ -94,16 +94,19 @@ def last_words(child: Child, *, lines: int = 12) -> str:
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """A SIGTERM in here is a KeyboardInterrupt, so that what was started is ended too."""
+    """A SIGTERM in here is a KeyboardInterrupt, so that what was started is ended too; and so is
+    a SIGINT, which a shell has its background jobs ignore."""
 
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, interrupt) for number in signals]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 @contextmanager

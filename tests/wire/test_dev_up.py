@@ -66,6 +66,9 @@ def test_all_roles_come_up_and_answer_and_ctrl_c_ends_all(
         )
     finally:
         up.process.send_signal(signal.SIGINT)
-        code = up.process.wait(timeout=60)
+        try:
+            code = up.process.wait(timeout=60)
+        finally:
+            children.stop([up])
     assert code == 0, (tmp_path / "up.log").read_text()[-2_000:]
     assert not [w for w in http.announced(tmp_path / http.FOLDER) if w.alive()]
