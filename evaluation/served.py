@@ -182,8 +182,9 @@ class Served:
             visit = Visit(event_id=name, user_id=self._users[user], at_ms=at_ms)
             self._replay.send([visit])
             row_K = [self._row[i.item_id] for i in self._answer(name)]
-            row_K = [row for row in row_K if row not in exclude[n]][:k]
-            out[n, : len(row_K)] = row_K
+            if self.places > k:  # else what it was not to list is for the protocol to find
+                row_K = [row for row in row_K if row not in exclude[n]]
+            out[n, : min(k, len(row_K))] = row_K[:k]
         return out
 
     def apply(self, event: Event) -> None:

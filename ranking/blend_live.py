@@ -11,8 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from encoders.law import NAMES, UNWANTED
+from encoders.state import UserState
 from ranking.blend import Blend, loss, rarity
-from ranking.people import Floats
+from ranking.blended import candidates, unit
+from ranking.features import Sources
+from ranking.people import Floats, people_of, touched_mean
+from ranking.slate import Wanted, listed
 
 LESSONS = 16  # people's next steps that are learned from at once
 FIRST, SECOND, LEAST = (
@@ -29,6 +34,54 @@ class Lesson:
     feature_CF: Floats
     there_C: NDArray[np.bool_]
     target: int
+
+
+def teaches(state: UserState, sources: Sources) -> bool:
+    """Whether the newest touch is one that a list could have foretold, and that the trends
+    have not heard of yet: else they would seem to know everything."""
+    if not len(state.ring):
+        return False
+    newest = state.ring.rows[-1]
+    if int(newest["at_ms"]) <= sources.live.newest_ms:
+        return False
+    slot = state.slot_of.get(int(newest["item"]))
+    row = sources.catalogue.row_of.get(int(newest["item"]))
+    if slot is None or row is None or NAMES[int(newest["kind"])] in UNWANTED:
+        return False
+    return bool(state.seen[slot] == 1 and sources.catalogue.available[row])
+
+
+def lessons(states: Sequence[UserState], sources: Sources) -> list[Lesson]:
+    """What would have been listed for each of these people before the newest touch, and the
+    place of what was touched; without those for whom it was no candidate."""
+    catalogue = sources.catalogue
+    people = people_of(states, catalogue, but=1)
+    wanted_U = catalogue.place([int(s.ring.rows[-1]["item"]) for s in states])
+    wanted = [
+        Wanted(
+            as_of_ms=int(people.as_of_ms_U[u]), category="", source="interest",
+            exclude=state.seen_items()[state.seen_items() != state.ring.rows[-1]["item"]],
+        )
+        for u, state in enumerate(states)
+    ]  # fmt: skip
+    law = states[0].law
+    vector_ND = sources.vector_ND
+    found = candidates(
+        people,
+        sources,
+        listed_UN=listed(wanted, catalogue),
+        interest_UD=unit(touched_mean(people, law, vector_ND)),
+        memory_UW=torch.from_numpy(
+            touched_mean(people, law, sources.model.vector_NW.numpy())
+        ),
+    )
+    # Only what would have been a candidate teaches: one that was put among the prior's best
+    # would teach that what the prior thinks little of is right.
+    own_UC = (found.row_UC == wanted_U[:, None]) & found.there_UC
+    return [
+        Lesson(found.feature_UCF[u], found.there_UC[u], int(own_UC[u].argmax()))
+        for u in np.flatnonzero(own_UC.any(axis=1)).tolist()
+    ]
 
 
 @dataclass(slots=True, eq=False)

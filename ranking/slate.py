@@ -140,3 +140,21 @@ def slate_items(
     )
     counts = rows.counts.tolist()
     return [made[u * k : u * k + count] for u, count in enumerate(counts)]
+
+
+def listed(wanted: Sequence[Wanted], catalogue: Catalogue) -> NDArray[np.bool_]:
+    """U x N: available, not expired by then, of the category, not seen."""
+    rows = catalogue.size
+    here_N = (catalogue.hash[:rows] != 0) & catalogue.available[:rows]
+    as_of_U1 = np.array([[w.as_of_ms] for w in wanted], np.int64)
+    listed_UN: NDArray[np.bool_] = here_N & (catalogue.expires_at_ms[:rows] > as_of_U1)
+    barred = [w.exclude for w in wanted]
+    row_E = catalogue.named.find(np.concatenate(barred).astype(np.uint64))
+    list_E = np.repeat(np.arange(len(wanted)), [len(names) for names in barred])
+    listed_UN[list_E[row_E >= 0], row_E[row_E >= 0]] = False
+    for u, one in enumerate(wanted):
+        if one.category:
+            of_N = np.zeros(rows, np.bool_)
+            of_N[catalogue.rows_in(one.category)] = True
+            listed_UN[u] &= of_N
+    return listed_UN

@@ -15,17 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.interest import Masses
-from encoders.law import NAMES, UNWANTED
 from encoders.state import UserState
 from ranking.blend import digest, untrained
-from ranking.blend_live import Lesson, Teacher
+from ranking.blend_live import Teacher, lessons, teaches
 from ranking.blended import Candidates, candidates, chunks, ordered, unit
 from ranking.explore import explored
 from ranking.features import Sources, items_of
 from ranking.live import Live
 from ranking.model import Fitted, fitted
-from ranking.people import Floats, Ints, people_of, touched_mean
-from ranking.slate import Places, Wanted
+from ranking.people import Floats, Ints, people_of
+from ranking.slate import Places, Wanted, listed
 from ranking.trend_config import TrendConfig
 from schemas import DecodeError, TrendTable, decode
 from workers import metrics
@@ -160,54 +159,10 @@ class Blending:
         self.leisure += 1 / len(states)
         if self.leisure < 1:
             return
-        states = [s for s in states if self._teaches(s)][:SAMPLE]
+        states = [s for s in states if teaches(s, self.sources)][:SAMPLE]
         if states:
             self.leisure = 0.0
-            self.teacher.teach(self.sources.model.blend, self._lessons(states))
-
-    def _teaches(self, state: UserState) -> bool:
-        """Whether the newest touch is one that a list could have foretold, and that the trends
-        have not heard of yet: else they would seem to know everything."""
-        if not len(state.ring):
-            return False
-        newest = state.ring.rows[-1]
-        if int(newest["at_ms"]) <= self.sources.live.newest_ms:
-            return False
-        slot = state.slot_of.get(int(newest["item"]))
-        row = self.items.catalogue.row_of.get(int(newest["item"]))
-        if slot is None or row is None or NAMES[int(newest["kind"])] in UNWANTED:
-            return False
-        return bool(state.seen[slot] == 1 and self.items.catalogue.available[row])
-
-    def _lessons(self, states: Sequence[UserState]) -> list[Lesson]:
-        catalogue = self.items.catalogue
-        people = people_of(states, catalogue, but=1)
-        wanted_U = catalogue.place([int(s.ring.rows[-1]["item"]) for s in states])
-        persons = [
-            Person(state, np.zeros(0, np.float32), Wanted(
-                as_of_ms=int(people.as_of_ms_U[u]), category="", source="interest",
-                exclude=state.seen_items()[state.seen_items() != state.ring.rows[-1]["item"]],
-            ))
-            for u, state in enumerate(states)
-        ]  # fmt: skip
-        law = states[0].law
-        vector_ND = self.sources.vector_ND
-        found = candidates(
-            people,
-            self.sources,
-            listed_UN=self._listed(persons),
-            interest_UD=unit(touched_mean(people, law, vector_ND)),
-            memory_UW=torch.from_numpy(
-                touched_mean(people, law, self.sources.model.vector_NW.numpy())
-            ),
-        )
-        # Only what would have been a candidate teaches: one that was put among the prior's best
-        # would teach that what the prior thinks little of is right.
-        own_UC = (found.row_UC == wanted_U[:, None]) & found.there_UC
-        return [
-            Lesson(found.feature_UCF[u], found.there_UC[u], int(own_UC[u].argmax()))
-            for u in np.flatnonzero(own_UC.any(axis=1)).tolist()
-        ]
+            self.teacher.teach(self.sources.model.blend, lessons(states, self.sources))
 
     def places(self, persons: Sequence[Person], held: Masses, *, k: int) -> Places:
         """A list for each of these people; rows that nothing fills end with hash 0."""
@@ -221,7 +176,7 @@ class Blending:
             )
         for part in chunks(len(persons), rows=catalogue.size):
             some = persons[part]
-            listed_UN = self._listed(some)
+            listed_UN = listed([p.wanted for p in some], catalogue)
             found = self._candidates(some, held, listed_UN, first=part.start)
             tired_UC = self._tired(some, found)
             made = ordered(found, self.sources, k=k, tired_UC=tired_UC)
@@ -299,24 +254,6 @@ class Blending:
         )
         row_E = self.items.catalogue.named.find(found.hash_UK.ravel())
         return row_E.reshape(found.hash_UK.shape), found.score_UK
-
-    def _listed(self, persons: Sequence[Person]) -> NDArray[np.bool_]:
-        """U x N: available, not expired by then, of the category, not seen."""
-        catalogue = self.items.catalogue
-        rows = catalogue.size
-        here_N = (catalogue.hash[:rows] != 0) & catalogue.available[:rows]
-        as_of_U1 = np.array([[p.wanted.as_of_ms] for p in persons], np.int64)
-        listed_UN: NDArray[np.bool_] = here_N & (catalogue.expires_at_ms[:rows] > as_of_U1)
-        barred = [p.wanted.exclude for p in persons]
-        row_E = catalogue.named.find(np.concatenate(barred).astype(np.uint64))
-        list_E = np.repeat(np.arange(len(persons)), [len(names) for names in barred])
-        listed_UN[list_E[row_E >= 0], row_E[row_E >= 0]] = False
-        for u, person in enumerate(persons):
-            if person.wanted.category:
-                of_N = np.zeros(rows, np.bool_)
-                of_N[catalogue.rows_in(person.wanted.category)] = True
-                listed_UN[u] &= of_N
-        return listed_UN
 
     def _centred(self, persons: Sequence[Person], held: Masses, *, first: int) -> Floats:
         """U x D: interests without what all items have in common; of items without a vector

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders.law import KINDS, Law
-from ranking import trend_saved
 from ranking.trend_board import TrendBoard, by_category
 from ranking.trend_config import TrendConfig, Variant
 from ranking.trend_saved import items_from
@@ -19,6 +18,7 @@ from ranking.trend_state import ItemTrend, TrendEvent
 from ranking.trend_tables import MAX_BYTES
 from ranking.trends import Changes, Trends
 from schemas import TrendTable, decode, encode
+from tests.support.small_parts import small_parts  # noqa: F401  # in force by its name
 
 AT_MS, HOUR_MS = 1_764_000_000_000, 3_600_000
 LAW = Law()
@@ -35,15 +35,6 @@ MOVING = TrendConfig(  # rows are dropped, and the time that weights are kept fr
     variants=(Variant(name="near", lag_weights=(1.0, 0.5, 0.2), half_life_ms=72_000.0),),
     keep_rows=4,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def parts() -> Iterator[None]:
-    """Items as small as those here are saved in parts as well."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trend_saved, "SMALL", 0)
-        patch.setattr(trend_saved, "HEAD", 0)
-        yield
 
 
 def event(n: int, user: int, item: str, kind: str = "click", **more: object) -> TrendEvent:

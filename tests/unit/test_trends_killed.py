@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import pytest
 
-from ranking import trend_saved
 from ranking.trend_board import TrendBoard
 from ranking.trend_config import TrendConfig
 from ranking.trend_state import TrendEvent
 from ranking.trends import Changes, Trends
 from schemas import Erase, Event, Interaction, TrendTable, Undo, decode, encode
+from tests.support.small_parts import small_parts  # noqa: F401  # in force by its name
 from workers.config import Config, load_config
 from workers.health import Health
 from workers.ports import Outbound, Record
@@ -46,15 +46,6 @@ FADING = load_config(  # items fade away within the log, and are let go
         '"half_life_ms":60000}]',
     }
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def parts() -> Iterator[None]:
-    """Items as small as those here are saved in parts as well."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trend_saved, "SMALL", 0)
-        patch.setattr(trend_saved, "HEAD", 0)
-        yield
 
 
 class Killed(Exception):
