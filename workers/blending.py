@@ -16,6 +16,7 @@ from torch import Tensor
 
 from encoders.interest import Masses
 from encoders.state import UserState
+from ranking.asked import NEAREST, about, answered
 from ranking.blend import digest, untrained
 from ranking.blend_live import Teacher, lessons, teaches
 from ranking.blended import Candidates, candidates, chunks, ordered, unit
@@ -182,13 +183,31 @@ class Blending:
             made = ordered(found, self.sources, k=k, tired_UC=tired_UC)
             self._explore(some, listed_UN, *made, k=k)
             parts.append(made)
-        row_UK, score_UK, source_UK = (np.concatenate(c) for c in zip(*parts, strict=True))
-        row_UK, score_UK, source_UK = _padded(row_UK, score_UK, source_UK, k=k)
-        hash_UK = np.where(row_UK >= 0, catalogue.hash[np.maximum(row_UK, 0)], 0)
-        source_UK[row_UK < 0] = "popular"
-        return Places(
-            hash_UK.astype(np.uint64), score_UK.astype(np.float64).round(6), source_UK
-        )
+        return _placed(parts, catalogue.hash, k=k)
+
+    def answers(
+        self, persons: Sequence[Person], held: Masses, said_UD: Floats, *, k: int
+    ) -> Places:
+        """A list for each of these people, of what fits what was asked (unit rows) and them."""
+        catalogue, parts = self.items.catalogue, []
+        for part in chunks(len(persons), rows=catalogue.size):
+            some = persons[part]
+            row_UX, fit_UX = self._found(some, said_UD[part], limit=NEAREST)
+            interest_UD = self._centred(some, held, first=part.start)
+            found = about(
+                people_of([p.state for p in some], catalogue),
+                self.sources,
+                row_UX=row_UX,
+                interest_UD=interest_UD,
+                like_UX=self._like(row_UX, interest_UD),
+                memory_UW=self._memory(held, part.start, len(some)),
+            )
+            row_UK, score_UK = answered(
+                found, fit_UX, self.sources, share=self.config.query_weight, k=k,
+                tired_UX=self._tired(some, found),
+            )  # fmt: skip
+            parts.append((row_UK, score_UK, np.full(row_UK.shape, "query", object)))
+        return _placed(parts, catalogue.hash, k=k)
 
     def _explore(
         self,
@@ -240,20 +259,32 @@ class Blending:
             memory_UW=self._memory(held, first, len(persons)),
         )
 
-    def _found(self, persons: Sequence[Person], interest_UD: Floats) -> tuple[Ints, Floats]:
-        """The interest's neighbours by the index, where there are too many items to compare
-        with all of them."""
+    def _found(
+        self, persons: Sequence[Person], vector_UD: Floats, *, limit: int = NEIGHBOURS
+    ) -> tuple[Ints, Floats]:
+        """Neighbours by the index: of what was asked, and of the interest where there are too
+        many items to compare with all of them."""
         found = self.items.index.search(
             Ask(
-                vector_UD=interest_UD,
+                vector_UD=vector_UD,
                 as_of_ms_U=np.array([p.wanted.as_of_ms for p in persons], np.int64),
                 category_U=[p.wanted.category for p in persons],
                 exclude_U=[p.wanted.exclude for p in persons],
             ),
-            limit=NEIGHBOURS,
+            limit=limit,
         )
         row_E = self.items.catalogue.named.find(found.hash_UK.ravel())
         return row_E.reshape(found.hash_UK.shape), found.score_UK
+
+    def _like(self, row_UX: Ints, interest_UD: Floats) -> Floats | None:
+        """U x X: likeness of these rows to the interest, where it is not compared with all."""
+        if len(self.sources.vector_ND):
+            return None
+        names = self.items.catalogue.name[np.maximum(row_UX, 0)]
+        vectors, _ = self.items.index.vectors(names.ravel())
+        like_UX1 = vectors.reshape(*row_UX.shape, -1) @ interest_UD[:, :, None]
+        made: Floats = like_UX1[..., 0]
+        return made
 
     def _centred(self, persons: Sequence[Person], held: Masses, *, first: int) -> Floats:
         """U x D: interests without what all items have in common; of items without a vector
@@ -332,6 +363,22 @@ class Blending:
 
     def _align(self, row_X: Ints) -> None:
         self.sources.model.align(self.items.catalogue, self.items.index.vectors, row_X)
+
+
+def _placed(
+    parts: Sequence[tuple[Ints, Floats, NDArray[np.object_]]],
+    hash_N: NDArray[np.uint64],
+    *,
+    k: int,
+) -> Places:
+    """Rows, scores and sources of some people after others as places."""
+    row_UK, score_UK, source_UK = (np.concatenate(c) for c in zip(*parts, strict=True))
+    row_UK, score_UK, source_UK = _padded(row_UK, score_UK, source_UK, k=k)
+    hash_UK = np.where(row_UK >= 0, hash_N[np.maximum(row_UK, 0)], 0)
+    source_UK[row_UK < 0] = "popular"
+    return Places(
+        hash_UK.astype(np.uint64), score_UK.astype(np.float64).round(6), source_UK
+    )
 
 
 def _padded(

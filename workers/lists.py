@@ -5,7 +5,7 @@ Shapes:  U = lists of a chunk,  K = places,  M = past items that reasons are sou
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,8 +113,8 @@ class Lists:
         held: Masses,
         vector_UD: NDArray[np.float32],
     ) -> Places:
-        """Blended where there is more to go by than content, but for what was asked in words,
-        a picture or a sound: that is searched for. Then filled up."""
+        """Blended where there is more to go by than content; what was asked in words, a picture
+        or a sound is searched for, and the blend orders what is found. Then filled up."""
         blending = self.blending
         if blending is None or not blending.ready:
             return self._filled(wanted, *self._search(asked, wanted, vector_UD))
@@ -122,15 +122,38 @@ class Lists:
             Person(a.user.state, a.user.interest, w, hash64(a.user.user_id))
             for a, w in zip(asked, wanted, strict=True)
         ]
-        made = blending.places(persons, held, k=self.config.k)
-        said = [u for u, row in enumerate(wanted) if row.source == "query"]
-        if said:
-            found = self._search(
-                [asked[u] for u in said], [wanted[u] for u in said], vector_UD[said]
-            )
-            made.hash_UK[said], made.source_UK[said] = found[0], "query"
-            made.score_UK[said] = found[1].astype(np.float64).round(6)
+        said = {u: d for u, a in enumerate(asked) if (d := self._said(a)) is not None}
+        if said and self.items.catalogue.size:
+            made = self._answered(persons, held, said)
+        else:
+            made = blending.places(persons, held, k=self.config.k)
         return self._filled(wanted, made.hash_UK, made.score_UK, made.source_UK)
+
+    def _answered(
+        self,
+        persons: Sequence[Person],
+        held: Masses,
+        said: Mapping[int, NDArray[np.float32]],
+    ) -> Places:
+        """Where some of these asked for something (`said`): their answers, and others' lists."""
+        assert self.blending is not None
+        k, at_S = self.config.k, list(said)
+        others = [u for u in range(len(persons)) if u not in said]
+        parts = [
+            self.blending.answers(
+                [persons[u] for u in at_S],
+                _picked(held, at_S),
+                np.stack([*said.values()]),
+                k=k,
+            ),
+            self.blending.places([persons[u] for u in others], _picked(held, others), k=k),
+        ]
+        back_U = np.argsort([*at_S, *others])
+        return Places(
+            np.concatenate([p.hash_UK for p in parts])[back_U],
+            np.concatenate([p.score_UK for p in parts])[back_U],
+            np.concatenate([p.source_UK for p in parts])[back_U],
+        )
 
     def _filled(
         self,
@@ -155,8 +178,7 @@ class Lists:
         wanted = []
         for u, a in enumerate(asked):
             source = "interest"
-            if a.query and a.query.vector and a.query.encoder == self.items.encoder:
-                said_D = _unit(np.frombuffer(a.query.vector, "<f4")[None])[0]
+            if (said_D := self._said(a)) is not None:
                 share = self.config.query_weight
                 vector_UD[u] = share * said_D + (1 - share) * vector_UD[u]
                 source = "query"
@@ -169,6 +191,14 @@ class Lists:
                 )
             )
         return wanted, _unit(vector_UD)
+
+    def _said(self, a: Asked) -> NDArray[np.float32] | None:
+        """D: the unit vector of what was asked, if it is one in the space of the items."""
+        query = a.query
+        if not (query and query.vector and query.encoder == self.items.encoder):
+            return None
+        said_D = _unit(np.frombuffer(query.vector, "<f4")[None])[0]
+        return said_D if said_D.any() else None
 
     def _seen(self, state: UserState) -> NDArray[np.uint64]:
         seen = state.seen_items()
@@ -249,6 +279,18 @@ class Lists:
             *carried(cause),
         )
         return Outbound(self.topic, cause.key, value, cause.partition, headers)
+
+
+def _picked(held: Masses, rows: Sequence[int]) -> Masses:
+    """The masses of some of the users, in this order."""
+    part = [slice(held.start_U[u], held.start_U[u + 1]) for u in rows]
+    count = np.array([p.stop - p.start for p in part], np.int64)
+    return Masses(
+        np.concatenate([held.item_E[p] for p in part] or [held.item_E[:0]]),
+        np.concatenate([held.weight_E[p] for p in part] or [held.weight_E[:0]]),
+        np.concatenate([np.zeros(1, np.int64), np.cumsum(count)]),
+        held.scale_U[list(rows)],
+    )
 
 
 def _touched(a: Asked) -> bool:
