@@ -20,6 +20,7 @@ from workers.lists import Lists
 from workers.member import Worker
 from workers.memory import MemoryUserStore
 from workers.memory_log import MemoryLog, MemorySink, MemorySource, MemoryTable
+from workers.outbox import Outbox
 from workers.ports import Outbound, UserStore
 from workers.recommend import run
 from workers.routed import RoutedTable
@@ -98,7 +99,7 @@ class Replay:
         )
         return Worker(
             source=source,
-            sink=MemorySink(self.log, source),
+            outbox=Outbox(MemorySink(self.log, source)),
             users=users,
             items=items,
             lists=lists,

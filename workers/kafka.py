@@ -161,9 +161,13 @@ class KafkaSource:
         """Whether all of these are ours and have begun."""
         return self._next.keys() >= set(partitions)
 
-    def group_metadata(self) -> object:
-        """Our membership, for a transaction to be refused once it is over."""
-        return self._consumer.consumer_group_metadata()
+    def group_metadata(self) -> object | None:
+        """Our membership, for a transaction to be refused once it is over; None while we join
+        anew. May be asked for beside `poll`."""
+        try:
+            return self._consumer.consumer_group_metadata()
+        except RuntimeError:  # closed by _renew, and not opened again yet
+            return None
 
     def commit(self, next_offsets: Mapping[Partition, int]) -> None:
         """Commits for what is ours; a refusal because partitions move is none: their new
@@ -474,10 +478,11 @@ class TransactionalSink:
         answer to a commit may be lost. TransientError: the broker is away for long."""
         if not outbound and not next_offsets:
             return
-        if not self._source.holds(next_offsets):  # a broker asks only for membership
+        membership = self._source.group_metadata()
+        if membership is None or not self._source.holds(next_offsets):
             raise Restarted("the partitions are no longer ours", frozenset(next_offsets))
         try:
-            self._transact(outbound, _positions(next_offsets))
+            self._transact(outbound, _positions(next_offsets), membership)
             self._acknowledged.update(next_offsets)
             return
         except KafkaException as error:
@@ -510,14 +515,16 @@ class TransactionalSink:
         return producer
 
     def _transact(
-        self, outbound: Sequence[Outbound], offsets: list[TopicPartition]
+        self,
+        outbound: Sequence[Outbound],
+        offsets: list[TopicPartition],
+        membership: object,
     ) -> None:
         """Offsets first: they wait for the transaction before to be closed at our pace, where
         the records would wait for it at librdkafka's, 20 ms at a time (ADR 0010)."""
         producer, deadline = self._producer, time.monotonic() + self._limit_s
         producer.begin_transaction()
         if offsets:
-            membership = self._source.group_metadata()
             _retried(
                 lambda left_s: _in_time(
                     lambda: producer.send_offsets_to_transaction(
@@ -545,7 +552,7 @@ class TransactionalSink:
             return False
         log.warning("committed_again", group=self._source.group, partitions=len(gone))
         try:
-            self._transact([], _positions(gone))
+            self._transact([], _positions(gone), self._source.group_metadata())
         except KafkaException as error:
             self._roll_back(error.args[0])
             raise TransientError(f"Kafka: {error.args[0].str()}") from error

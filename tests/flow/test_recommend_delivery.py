@@ -78,7 +78,7 @@ def test_a_batch_that_failed_is_answered_once_all_the_same(house, failure):
     house.turn(worker, 2)
     if failure == "publish":
         partitions = frozenset((EVENTS, n) for n in range(3))
-        worker.sink.failures.append(Restarted("rolled back", partitions))
+        worker.outbox.sink.failures.append(Restarted("rolled back", partitions))
     else:
         fail_once(worker.items.index)
     house.tell(click("e1"), click("e1"), click("e2", user="bob"))
