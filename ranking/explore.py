@@ -2,22 +2,39 @@
 
 A blend lists what it expects to be touched, and what is never listed is never touched. So a
 share of lists explores, in the place that matters least (epsilon-greedy: Sutton, Barto 1998);
-what is new and untouched is drawn first, so that an upload is seen by some within seconds.
+what is new and untouched is drawn first, by those before all whose newest touches it is like: an
+upload is seen within seconds by people whom it may concern, and by few others.
 Chance is of the person and the moment alone: the same state gives the same list anywhere.
 
-Shapes:  U = lists,  N = rows of the catalogue,  K = places
+Shapes:  U = lists,  N = rows of the catalogue,  K = places,  L = newest touches,
+         X = width of a space
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from ranking.people import Floats, Ints
+from encoders.law import Law
+from ranking.people import Floats, Ints, People, recency
 
 LEAST = 5
 """Places below which a list has none to spare."""
 NEW = 300.0
-"""How much more often than an old item one is drawn that was published just now."""
+"""How much more often than an old item one is drawn that was published just now, to people whose
+newest touches are like it."""
+LEAST_LIKE = 0.01
+"""How much of that stays for people whose touches are nothing like it: hardly more than an old one has."""
+READ = 30  # newest touches that likeness is read from
 _STEP = np.uint64(0x9E3779B97F4A7C15)
+
+
+def exploring(row_UK: Ints, seed_U: NDArray[np.uint64], *, share: float) -> Ints:
+    """Which lists explore: this share of those that are full and have a place to spare."""
+    if row_UK.shape[1] < LEAST or not share:
+        return np.zeros(0, np.int64)
+    return np.flatnonzero((fraction(seed_U) < share) & (row_UK[:, -1] >= 0))
 
 
 def explored(
@@ -25,21 +42,18 @@ def explored(
     listed_UN: NDArray[np.bool_],
     seed_U: NDArray[np.uint64],
     touches_N: Floats,
+    like_UN: Floats,
     *,
-    share: float,
     as_of_ms_U: NDArray[np.int64],
     published_at_ms_N: NDArray[np.int64],
     half_life_ms: float,
 ) -> Ints:
     """U: the row that stands last in a list instead of what did, -1: the list stays. Drawn from
-    what may be listed and is not in it, by (1 + NEW newness) / (1 + touches); newness is 1 at
-    publication and halves with each half-life. A list that is not full stays."""
+    what may be listed and is not in it, by (1 + NEW newness likeness) / (1 + touches); newness
+    is 1 at publication and halves with each half-life, likeness as `likeness` gives it."""
     drawn_U = np.full(len(row_UK), -1, np.int64)
-    if row_UK.shape[1] < LEAST or not share:
-        return drawn_U
-    chosen_U = (fraction(seed_U) < share) & (row_UK[:, -1] >= 0)
     name_N = np.arange(listed_UN.shape[1], dtype=np.uint64)
-    for u in np.flatnonzero(chosen_U).tolist():
+    for u in range(len(row_UK)):
         open_N = listed_UN[u].copy()
         open_N[row_UK[u]] = False
         if open_N.any():
@@ -47,10 +61,36 @@ def explored(
             age_ms_N = as_of_ms_U[u] - published_at_ms_N
             new_N = np.where(age_ms_N < 0, 0.0, np.exp2(-age_ms_N / half_life_ms))
             # the first of exponential clocks that run as fast as the weights
-            often_N = (1 + NEW * new_N) / (1 + touches_N)
+            often_N = (1 + NEW * new_N * like_UN[u]) / (1 + touches_N)
             wait_N = -np.log(np.maximum(chance_N, 1e-18)) / often_N
             drawn_U[u] = np.where(open_N, wait_N, np.inf).argmin()
     return drawn_U
+
+
+def likeness(people: People, law: Law, spaces: Sequence[Floats], *, rows: int) -> Floats:
+    """U x N: how like each item is to what was touched just now and not disliked, from
+    `LEAST_LIKE` to 1: the square of the cosine, in the space (unit rows, zero where nothing is
+    known) where it is greatest. 1 where no space knows both: nothing speaks against it."""
+    best_UN = np.zeros((len(people), rows), np.float32)
+    told_UN = np.zeros((len(people), rows), np.bool_)
+    row_UL = people.row_UL[:, :READ]
+    weight_UL = recency(people.age_ms_UL, people.row_UL)[:, :READ]
+    weight_UL[law.weights(people.kind_UL, people.value_UL)[:, :READ] <= 0] = 0
+    for space_NX in spaces:
+        count = len(space_NX)
+        if not count:
+            continue
+        known_UL = (row_UL >= 0) & (row_UL < count)
+        held_ULX = space_NX[np.clip(row_UL, 0, count - 1)]
+        held_UX = np.einsum("ul,ulx->ux", np.where(known_UL, weight_UL, 0), held_ULX)
+        length_U1 = np.linalg.norm(held_UX, axis=1, keepdims=True)
+        held_UX /= np.maximum(length_U1, 1e-9)
+        # by torch: numpy's product would start threads of its own
+        cosine_UN = torch.from_numpy(held_UX) @ torch.from_numpy(space_NX).T
+        np.maximum(best_UN[:, :count], cosine_UN.numpy(), out=best_UN[:, :count])
+        told_UN[:, :count] |= (length_U1 > 1e-6) & space_NX.any(axis=1)
+    like_UN: Floats = np.where(told_UN, np.maximum(best_UN**2, LEAST_LIKE), 1)
+    return like_UN
 
 
 def mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:

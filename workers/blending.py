@@ -20,7 +20,7 @@ from ranking.asked import NEAREST, about, answered
 from ranking.blend import digest, untrained
 from ranking.blend_live import Teacher, lessons, teaches
 from ranking.blended import Candidates, candidates, chunks, ordered, unit
-from ranking.explore import explored
+from ranking.explore import explored, exploring, likeness
 from ranking.features import Sources, items_of
 from ranking.live import Live
 from ranking.model import Fitted, fitted
@@ -220,23 +220,33 @@ class Blending:
         k: int,
     ) -> None:
         """In some full lists the last place is chance's; nobody says how likely it is."""
-        if not self.config.explore or row_UK.shape[1] < k:
+        if row_UK.shape[1] < k:
+            return
+        seed_U = np.array([p.seed & ((1 << 64) - 1) for p in persons], np.uint64)
+        at_U = exploring(row_UK, seed_U, share=self.config.explore)
+        if not len(at_U):
             return
         live, rows = self.sources.live, listed_UN.shape[1]
         touches_N = np.zeros(rows, np.float32)
         if live.popular:  # of the longest half-life
             touches_N = [*live.popular.values()][-1].read(rows, as_of_ms=live.newest_ms)
-        seed_U = np.array([p.seed & ((1 << 64) - 1) for p in persons], np.uint64)
+        some = [persons[u] for u in at_U]
         drawn_U = explored(
-            row_UK, listed_UN, seed_U, touches_N,
-            share=self.config.explore,
-            as_of_ms_U=np.array([p.wanted.as_of_ms for p in persons], np.int64),
+            row_UK[at_U], listed_UN[at_U], seed_U[at_U], touches_N,
+            self._alike([p.state for p in some], rows),
+            as_of_ms_U=np.array([p.wanted.as_of_ms for p in some], np.int64),
             published_at_ms_N=self.items.catalogue.published_at_ms[:rows],
             half_life_ms=self.config.fresh_half_life_ms,
         )  # fmt: skip
-        at_U = drawn_U >= 0
-        row_UK[at_U, -1], score_UK[at_U, -1] = drawn_U[at_U], 0
+        at_U, drawn_U = at_U[drawn_U >= 0], drawn_U[drawn_U >= 0]
+        row_UK[at_U, -1], score_UK[at_U, -1] = drawn_U, 0
         source_UK[at_U, -1] = "explore"
+
+    def _alike(self, states: Sequence[UserState], rows: int) -> Floats:
+        """U x N: likeness to the newest touches, by category and by content."""
+        people = people_of(states, self.items.catalogue)
+        spaces = self.sources.category_NG[:rows], self.sources.vector_ND[:rows]
+        return likeness(people, self.items.law, spaces, rows=rows)
 
     def _candidates(
         self,

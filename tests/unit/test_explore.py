@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from ranking.explore import LEAST, explored, fraction, mix
+from encoders.law import CODES, Law
+from ranking.explore import (
+    LEAST,
+    LEAST_LIKE,
+    explored,
+    exploring,
+    fraction,
+    likeness,
+    mix,
+)
+from ranking.people import People
 
 LISTS, ITEMS, K = 4_000, 60, 10
 SEEDS = np.arange(LISTS, dtype=np.uint64) * np.uint64(7919)
@@ -22,11 +32,32 @@ def drawn(
     *,
     share: float = 1.0,
     published: np.ndarray = OLD,
+    like: np.ndarray | None = None,
 ) -> np.ndarray:
-    return explored(
-        rows, listed, seeds, TOUCHES, share=share,
-        as_of_ms_U=np.full(len(rows), NOW), published_at_ms_N=published,
+    """U: what stands last instead in each list; -1 where nothing does."""
+    at_U = exploring(rows, seeds, share=share)
+    like_UN = np.ones(listed.shape, np.float32) if like is None else like
+    drawn_U = np.full(len(rows), -1, np.int64)
+    drawn_U[at_U] = explored(
+        rows[at_U], listed[at_U], seeds[at_U], TOUCHES, like_UN[at_U],
+        as_of_ms_U=np.full(len(at_U), NOW), published_at_ms_N=published,
         half_life_ms=7 * DAY_MS,
+    )  # fmt: skip
+    return drawn_U
+
+
+def people_with(touches: list[list[tuple[int, str]]]) -> People:
+    """Rows and kinds that each touched, the newest first, a minute between them."""
+    shape = (len(touches), max(map(len, touches)))
+    row_UL, kind_UL = np.full(shape, -1, np.int64), np.zeros(shape, np.uint8)
+    for u, past in enumerate(touches):
+        for at, (row, kind) in enumerate(past):
+            row_UL[u, at], kind_UL[u, at] = row, CODES[kind]
+    age_UL = np.broadcast_to(np.arange(shape[1], dtype=np.float32) * 60_000, shape)
+    return People(
+        row_UL=row_UL, age_ms_UL=age_UL, value_UL=np.ones(shape, np.float32), kind_UL=kind_UL,
+        touched_U=np.array([len(past) for past in touches]),
+        as_of_ms_U=np.full(len(touches), NOW),
     )  # fmt: skip
 
 
@@ -55,6 +86,51 @@ def test_what_is_new_is_drawn_first_and_what_is_not_out_yet_is_not_new():
     weight_N[[20, 40, 41]] *= [301, 301, 76]
     weight_N[:K] = 0
     assert count_N == pytest.approx(weight_N / weight_N.sum(), abs=0.02)
+
+
+def test_of_what_is_new_the_like_is_drawn_as_much_more_often_and_the_old_as_ever():
+    published = OLD.copy()
+    published[[40, 41]] = NOW
+    like = np.ones(ALL.shape, np.float32)
+    like[:, 40], like[: LISTS // 2, 41] = 0.5, 0.05
+    half = LISTS // 2
+    drawn_U = drawn(published=published, like=like)
+    for part, of_41 in ((slice(half), 0.05), (slice(half, None), 1.0)):
+        weight_N = 1 / (1 + TOUCHES)
+        weight_N[[40, 41]] *= [151, 1 + 300 * of_41]
+        weight_N[:K] = 0
+        count_N = np.bincount(drawn_U[part], minlength=ITEMS) / half
+        assert count_N == pytest.approx(weight_N / weight_N.sum(), abs=0.03)
+
+
+X, Y, MANY = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.6, 0.8, 0.0]
+NONE = [0.0, 0.0, 0.0]
+SHELVES = np.array([X, X, Y, MANY, NONE], np.float32)
+CONTENT = np.array([NONE, X, Y, X, X, MANY], np.float32)
+
+
+def test_likeness_is_to_the_newest_touches_in_the_space_that_says_most():
+    people = people_with([[(0, "click"), (2, "click")], [(2, "click")]])
+    shelves_UN = likeness(people, Law(), [SHELVES], rows=6)
+    assert shelves_UN[0, 0] > 0.5 > shelves_UN[0, 2] > LEAST_LIKE
+    assert shelves_UN[1, :4] == pytest.approx([LEAST_LIKE, LEAST_LIKE, 1, 0.64])
+    both_UN = likeness(people, Law(), [SHELVES, CONTENT], rows=6)
+    assert both_UN[1, [3, 5]] == pytest.approx([0.64, 0.64]), "by content alone, too"
+    assert (both_UN >= shelves_UN)[:, :4].all()
+
+
+def test_where_nothing_can_be_said_nothing_speaks_against_an_item():
+    people = people_with([[], [(4, "click")], [(-1, "click")], [(0, "hide")]])
+    assert (likeness(people, Law(), [SHELVES], rows=6) == 1).all()
+    bare = likeness(people_with([[(0, "click")]]), Law(), [SHELVES], rows=6)
+    assert bare[0, 4:].tolist() == [1, 1], "without a category, and past the end"
+    assert (likeness(people, Law(), [SHELVES[:0]], rows=6) == 1).all()
+
+
+def test_what_was_disliked_draws_nothing_like_it():
+    people = people_with([[(0, "hide"), (2, "click")], [(2, "click")]])
+    like_UN = likeness(people, Law(), [SHELVES], rows=5)
+    assert like_UN[0].tolist() == like_UN[1].tolist()
 
 
 def test_the_same_person_and_moment_draw_the_same_whoever_is_beside_them():
