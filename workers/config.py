@@ -93,13 +93,13 @@ class ListConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     blend_rate: Annotated[float, Meta(ge=0, le=0.1)] = 0.0001
     """how fast the blend follows what people do next; 0: it stays as it was trained"""
     explore: Annotated[float, Meta(ge=0, le=1)] = 0.05
-    """share of blended lists of five and more whose last place goes to an item that chance draws, new and little known ones first"""
+    """share of blended lists of five and more whose last place goes to an item that chance draws, little known ones and new ones like the newest touches first"""
     reasons: Annotated[int, Meta(ge=0, le=10)] = 2
     """reasons an item"""
     heaviest: Positive = 256
     """how many of a user's items, the heaviest, make the interest"""
     query_weight: Annotated[float, Meta(ge=0, le=1)] = 0.7
-    """share of what was asked against the person's interest in the answer to a query"""
+    """share of what was asked against what is known of the person in the answer to a query"""
     repeat_categories: list[str] = []
     """categories in which items already seen may be listed again"""
     fresh_share: Annotated[float, Meta(ge=0, le=1)] = 0.3
