@@ -165,9 +165,10 @@ class KafkaSource:
         """Our membership, for a transaction to be refused once it is over; None while we join
         anew. May be asked for beside `poll`."""
         try:
-            return self._consumer.consumer_group_metadata()
+            member: object = self._consumer.consumer_group_metadata()
         except RuntimeError:  # closed by _renew, and not opened again yet
             return None
+        return member
 
     def commit(self, next_offsets: Mapping[Partition, int]) -> None:
         """Commits for what is ours; a refusal because partitions move is none: their new
