@@ -56,6 +56,8 @@ class Items:
             metrics.gauges(tables_behind=behind)
             self.apply(self.table.refresh(limit=5_000, timeout_s=0.2))
         metrics.gauges(tables_behind=self.table.behind())
+        if self.spaces is not None and not self.table.behind():
+            self.spaces.caught_up()
 
     def refresh(self, *, clock: Callable[[], float]) -> int:
         """Apply what is new; measures uploads from the broker's append to here."""
@@ -133,7 +135,10 @@ class Items:
             )
             check_key(record, "item_id", found.item_id)
             self._label(name, frozenset(found.labels))
-            found = self.spaces.seen(name, found) if self.spaces else found
+            if self.spaces is not None:
+                found = self.spaces.seen(name, found)
+                if self.spaces.says_nothing(found):
+                    return
             if (fused := self._checked(found)) is not None:
                 self.arrived[name] = (fused, _sketches(found))
                 return

@@ -105,8 +105,9 @@ class TwinIndex:
 @dataclass(slots=True, eq=False, kw_only=True)
 class Spaces:
     """Follows records and cards. `encoder`: today's space; `next`: the other that is seen;
-    `wanted`: those that were announced, by a fusion's card or beside today's vectors.
-    `open_index` opens the index of a space."""
+    `wanted`: those that were announced, by a fusion's card or beside today's vectors; `carded`:
+    the one that the card names, as far as it was read. `open_index` opens the index of a
+    space."""
 
     index: TwinIndex
     catalogue: Catalogue
@@ -115,6 +116,7 @@ class Spaces:
     open_index: Callable[[str], ItemIndex]
     next: str = ""
     wanted: set[str] = field(default_factory=set)
+    carded: str = ""
 
     def __post_init__(self) -> None:
         metrics.gauges(space_items_lacking=0)  # shown before anything is rolled out, too
@@ -123,7 +125,7 @@ class Spaces:
         """A record of rec.models.v1: the fusion that is rolled out is announced by its card."""
         card = card_of(record) if record.key == FUSION.encode() else None
         if card is not None and card.name == FUSION:
-            self.wanted = {card.version}
+            self.wanted, self.carded = {card.version}, card.version
             if card.version == self.encoder and self.next:
                 log.info("space_given_up", version=self.next)
                 self._forget()
@@ -150,11 +152,24 @@ class Spaces:
             self._keep(name, None, told=True)
 
     def complete(self) -> bool:
-        """Whether the next space has all that today's has."""
-        if not self.next or self.next not in self.wanted:
+        """Whether the next space has all that today's has. Nobody goes where the card doesn't
+        send him: records that were written before it may still speak of the other space."""
+        if self.next not in self.wanted or self.carded not in ("", self.next):
             return False
         metrics.gauges(space_items_lacking=len(self.index.lacking))
         return not self.index.lacking and self.index.next is not None
+
+    def caught_up(self) -> None:
+        """All that the log had at start is read. A space beside today's that the card doesn't
+        name is history: nobody will write the rest of it."""
+        if self.next and self.carded not in ("", self.next):
+            self.wanted = {self.carded}
+            self._forget()
+
+    def says_nothing(self, vectors: ItemVectors) -> bool:
+        """Whether a record, as today's space sees it, is of the next space alone: an encode
+        worker is ahead of us. Today's vector stays until the switch."""
+        return bool(self.next) and vectors.encoder == self.next and not vectors.withdrawn
 
     def switch(self) -> dict[int, Vector]:
         """The next space is today's from here on. Gives its vectors of items that are not in

@@ -260,6 +260,50 @@ def test_back_to_the_old_space_is_a_switch_like_any_other():
     three.compare()
 
 
+def test_a_worker_that_goes_back_is_told_of_the_old_space_alone_and_lists_stay_whole():
+    three = Three()
+    for name in NAMES:
+        three.item(name, (SPACE, NEW))
+    announce(three.workers[2], NEW)
+    three.turn(2)
+    three.events(*chains(48))
+    announce(three.workers[2], SPACE)
+    for name in NAMES:  # by an encode worker that was killed and knows no other any more
+        three.vectors(name, (SPACE, ""))
+        three.events(Visit(event_id=f"v{name}", user_id="u3", at_ms=NOW))
+        three.turn(1)
+    three.turn(2)
+    assert set(three.compare()) == {SPACE, NEW}
+    assert three.workers[2].items.encoder == SPACE
+    assert len(three.workers[2].items.index) == len(NAMES)
+
+
+def test_nobody_goes_where_the_card_does_not_send_him():
+    three = Three()  # back by the card, and no encode worker has written anything since
+    announce(three.workers[2], SPACE)
+    for name in NAMES:
+        three.item(name, (SPACE, NEW))
+    three.events(*chains(12))
+    three.turn(3)
+    assert set(three.compare()) == {SPACE}
+
+
+def test_what_the_log_has_of_a_space_that_was_left_is_forgotten_at_start():
+    house = House()
+    for kept in ((SPACE, NEW), (NEW, SPACE), (NEW, "")):
+        for name in NAMES:
+            house.write(ITEMS, name, encode(Item(item_id=name)))
+            house.write(VECTORS, name, record_of(name, kept))
+    worker = worker_of(house, NEW)
+    announce(worker, NEW)
+    house.turn(worker, 2)
+    spaces = worker.items.spaces
+    assert spaces is not None
+    assert not spaces.next
+    assert lacking() == 0
+    assert len(worker.items.index) == len(NAMES)
+
+
 @pytest.mark.parametrize("kept", [(SPACE, NEW), (NEW, "")], ids=["both", "new alone"])
 def test_a_worker_that_starts_later_makes_its_first_list_in_the_new_space(kept: Kept):
     three = Three()
