@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import ranking.features
+from evaluation.replay import TRENDS
 from ranking.trend_config import TrendConfig
 from schemas import Event, Item, Query, Signal, Slate, encode
 from tests.support.house import ITEMS, NOW, SPACE, House, ids, vector_of
-from tests.support.town import NAMES, Town, chains, click
+from tests.support.town import NAMES, Town, chains, click, encode_table
 from workers.config import ListConfig
 
 DAY_MS = 86_400_000
@@ -121,6 +122,19 @@ def test_with_fewer_that_fit_than_places_what_is_new_and_popular_fills_up(town):
         ("i20", "query"),
         ("bare", "fresh"),
     ]
+
+
+def test_while_no_item_has_a_vector_an_answer_is_what_is_popular():
+    house = House(trends=TrendConfig())
+    for name in NAMES[:4]:
+        house.write(ITEMS, name, encode(Item(item_id=name)))
+    house.put(TRENDS, "t", encode_table("follows/session/0/i00"))
+    worker = house.hire()
+    house.tell(*query("ann", "q1", TWIN))
+    house.turn(worker, 4)
+    (slate,) = house.slates("ann")
+    assert sorted(ids(slate)) == NAMES[:4]
+    assert "query" not in {i.source for i in slate.items}
 
 
 def test_what_was_asked_in_another_space_leaves_the_list_that_a_visit_has(town):
