@@ -80,9 +80,9 @@ def main() -> None:
     ]
     write(
         "queries", "Does what is asked for fit the person, too?", rows,
-        f"MovieLens-100k: learned, briefly, from the first {said.history:,} events; {len(asks)} people "
-        "ask for the genres of the film that they touch next, which they have not touched before; "
-        f"{len(titles)} ask for a title by chance; one seed",
+        f"MovieLens-100k: learned, briefly, from the first {said.history:,} events; {len(asks)} times "
+        "somebody asks for the genres of the film that they touch next and had not touched before, "
+        f"{len(titles)} times for a title by chance; one seed",
     )  # fmt: skip
 
 
