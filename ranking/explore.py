@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from encoders.law import Law
 from ranking.people import Floats, Ints, People, recency
+from ranking.standard import standard
 
 LEAST = 5
 """Places below which a list has none to spare."""
 NEW = 300.0
-"""How much more often than an old item one is drawn that was published just now, to people whose
-newest touches are like it."""
-LEAST_LIKE = 0.01
-"""How much of that stays for people whose touches are nothing like it: hardly more than an old one has."""
+"""How much more often than an old item one is drawn that was published just now."""
+SHARP = 1.5
+"""For each deviation that it is more like the newest touches than others, in powers of e."""
+MOST = 2.0  # deviations
 READ = 30  # newest touches that likeness is read from
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
@@ -42,15 +43,15 @@ def explored(
     listed_UN: NDArray[np.bool_],
     seed_U: NDArray[np.uint64],
     touches_N: Floats,
-    like_UN: Floats,
+    affinity_UN: Floats,
     *,
     as_of_ms_U: NDArray[np.int64],
     published_at_ms_N: NDArray[np.int64],
     half_life_ms: float,
 ) -> Ints:
     """U: the row that stands last in a list instead of what did, -1: the list stays. Drawn from
-    what may be listed and is not in it, by (1 + NEW newness likeness) / (1 + touches); newness
-    is 1 at publication and halves with each half-life, likeness as `likeness` gives it."""
+    what may be listed and is not in it, by (1 + NEW newness affinity) / (1 + touches); newness
+    is 1 at publication and halves with each half-life."""
     drawn_U = np.full(len(row_UK), -1, np.int64)
     name_N = np.arange(listed_UN.shape[1], dtype=np.uint64)
     for u in range(len(row_UK)):
@@ -61,18 +62,19 @@ def explored(
             age_ms_N = as_of_ms_U[u] - published_at_ms_N
             new_N = np.where(age_ms_N < 0, 0.0, np.exp2(-age_ms_N / half_life_ms))
             # the first of exponential clocks that run as fast as the weights
-            often_N = (1 + NEW * new_N * like_UN[u]) / (1 + touches_N)
+            often_N = (1 + NEW * new_N * affinity_UN[u]) / (1 + touches_N)
             wait_N = -np.log(np.maximum(chance_N, 1e-18)) / often_N
             drawn_U[u] = np.where(open_N, wait_N, np.inf).argmin()
     return drawn_U
 
 
-def likeness(people: People, law: Law, spaces: Sequence[Floats], *, rows: int) -> Floats:
-    """U x N: how like each item is to what was touched just now and not disliked, from
-    `LEAST_LIKE` to 1: the square of the cosine, in the space (unit rows, zero where nothing is
-    known) where it is greatest. 1 where no space knows both: nothing speaks against it."""
-    best_UN = np.zeros((len(people), rows), np.float32)
-    told_UN = np.zeros((len(people), rows), np.bool_)
+def affinity(people: People, law: Law, spaces: Sequence[Floats], *, rows: int) -> Floats:
+    """U x N: how much more often an item is drawn for being more like what was touched
+    just now, and not disliked, than others are; 1 for an average one, and where nothing can
+    be said. Cosines in each space (unit rows, zero where nothing is known) are in deviations
+    within the catalogue, for how far they lie apart depends on the space and the person."""
+    told_UN = np.zeros((len(people), rows), np.float64)
+    count_UN = np.zeros((len(people), rows), np.int64)
     row_UL = people.row_UL[:, :READ]
     weight_UL = recency(people.age_ms_UL, people.row_UL)[:, :READ]
     weight_UL[law.weights(people.kind_UL, people.value_UL)[:, :READ] <= 0] = 0
@@ -80,17 +82,19 @@ def likeness(people: People, law: Law, spaces: Sequence[Floats], *, rows: int) -
         count = len(space_NX)
         if not count:
             continue
-        known_UL = (row_UL >= 0) & (row_UL < count)
+        here_UL = (row_UL >= 0) & (row_UL < count)
         held_ULX = space_NX[np.clip(row_UL, 0, count - 1)]
-        held_UX = np.einsum("ul,ulx->ux", np.where(known_UL, weight_UL, 0), held_ULX)
+        held_UX = np.einsum("ul,ulx->ux", np.where(here_UL, weight_UL, 0), held_ULX)
         length_U1 = np.linalg.norm(held_UX, axis=1, keepdims=True)
         held_UX /= np.maximum(length_U1, 1e-9)
         # by torch: numpy's product would start threads of its own
         cosine_UN = torch.from_numpy(held_UX) @ torch.from_numpy(space_NX).T
-        np.maximum(best_UN[:, :count], cosine_UN.numpy(), out=best_UN[:, :count])
-        told_UN[:, :count] |= (length_U1 > 1e-6) & space_NX.any(axis=1)
-    like_UN: Floats = np.where(told_UN, np.maximum(best_UN**2, LEAST_LIKE), 1)
-    return like_UN
+        known_UN = (length_U1 > 1e-6) & space_NX.any(axis=1)
+        told_UN[:, :count] += standard(cosine_UN.numpy(), known_UN)
+        count_UN[:, :count] += known_UN
+    mean_UN = np.clip(told_UN / np.maximum(count_UN, 1), -MOST, MOST)
+    made: Floats = np.exp(SHARP * mean_UN).astype(np.float32)
+    return made
 
 
 def mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:

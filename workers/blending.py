@@ -20,7 +20,7 @@ from ranking.asked import NEAREST, about, answered
 from ranking.blend import digest, untrained
 from ranking.blend_live import Teacher, lessons, teaches
 from ranking.blended import Candidates, candidates, chunks, ordered, unit
-from ranking.explore import explored, exploring, likeness
+from ranking.explore import affinity, explored, exploring
 from ranking.features import Sources, items_of
 from ranking.live import Live
 from ranking.model import Fitted, fitted
@@ -233,7 +233,7 @@ class Blending:
         some = [persons[u] for u in at_U]
         drawn_U = explored(
             row_UK[at_U], listed_UN[at_U], seed_U[at_U], touches_N,
-            self._alike([p.state for p in some], rows),
+            self._affinity([p.state for p in some], rows),
             as_of_ms_U=np.array([p.wanted.as_of_ms for p in some], np.int64),
             published_at_ms_N=self.items.catalogue.published_at_ms[:rows],
             half_life_ms=self.config.fresh_half_life_ms,
@@ -242,11 +242,11 @@ class Blending:
         row_UK[at_U, -1], score_UK[at_U, -1] = drawn_U, 0
         source_UK[at_U, -1] = "explore"
 
-    def _alike(self, states: Sequence[UserState], rows: int) -> Floats:
-        """U x N: likeness to the newest touches, by category and by content."""
+    def _affinity(self, states: Sequence[UserState], rows: int) -> Floats:
+        """U x N: by category and by content, to the newest touches."""
         people = people_of(states, self.items.catalogue)
         spaces = self.sources.category_NG[:rows], self.sources.vector_ND[:rows]
-        return likeness(people, self.items.law, spaces, rows=rows)
+        return affinity(people, self.items.law, spaces, rows=rows)
 
     def _candidates(
         self,

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ranking.asked import MOST, both, standard
+from ranking.asked import MOST, both
+from ranking.standard import standard
 
 ALL = np.ones((1, 6), bool)
 FIT = np.array([[0.9, 0.5, 0.5, 0.4, 0.3, 0.2]], np.float32)

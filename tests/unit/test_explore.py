@@ -6,11 +6,12 @@ import pytest
 from encoders.law import CODES, Law
 from ranking.explore import (
     LEAST,
-    LEAST_LIKE,
+    MOST,
+    SHARP,
+    affinity,
     explored,
     exploring,
     fraction,
-    likeness,
     mix,
 )
 from ranking.people import People
@@ -32,14 +33,15 @@ def drawn(
     *,
     share: float = 1.0,
     published: np.ndarray = OLD,
-    like: np.ndarray | None = None,
+    affinity_UN: np.ndarray | None = None,
 ) -> np.ndarray:
     """U: what stands last instead in each list; -1 where nothing does."""
     at_U = exploring(rows, seeds, share=share)
-    like_UN = np.ones(listed.shape, np.float32) if like is None else like
+    if affinity_UN is None:
+        affinity_UN = np.ones(listed.shape, np.float32)
     drawn_U = np.full(len(rows), -1, np.int64)
     drawn_U[at_U] = explored(
-        rows[at_U], listed[at_U], seeds[at_U], TOUCHES, like_UN[at_U],
+        rows[at_U], listed[at_U], seeds[at_U], TOUCHES, affinity_UN[at_U],
         as_of_ms_U=np.full(len(at_U), NOW), published_at_ms_N=published,
         half_life_ms=7 * DAY_MS,
     )  # fmt: skip
@@ -91,10 +93,10 @@ def test_what_is_new_is_drawn_first_and_what_is_not_out_yet_is_not_new():
 def test_of_what_is_new_the_like_is_drawn_as_much_more_often_and_the_old_as_ever():
     published = OLD.copy()
     published[[40, 41]] = NOW
-    like = np.ones(ALL.shape, np.float32)
-    like[:, 40], like[: LISTS // 2, 41] = 0.5, 0.05
+    affinity_UN = np.ones(ALL.shape, np.float32)
+    affinity_UN[:, 40], affinity_UN[: LISTS // 2, 41] = 0.5, 0.05
     half = LISTS // 2
-    drawn_U = drawn(published=published, like=like)
+    drawn_U = drawn(published=published, affinity_UN=affinity_UN)
     for part, of_41 in ((slice(half), 0.05), (slice(half, None), 1.0)):
         weight_N = 1 / (1 + TOUCHES)
         weight_N[[40, 41]] *= [151, 1 + 300 * of_41]
@@ -109,28 +111,44 @@ SHELVES = np.array([X, X, Y, MANY, NONE], np.float32)
 CONTENT = np.array([NONE, X, Y, X, X, MANY], np.float32)
 
 
-def test_likeness_is_to_the_newest_touches_in_the_space_that_says_most():
+def test_affinity_is_likeness_to_the_newest_touches_against_that_of_the_catalogue():
     people = people_with([[(0, "click"), (2, "click")], [(2, "click")]])
-    shelves_UN = likeness(people, Law(), [SHELVES], rows=6)
-    assert shelves_UN[0, 0] > 0.5 > shelves_UN[0, 2] > LEAST_LIKE
-    assert shelves_UN[1, :4] == pytest.approx([LEAST_LIKE, LEAST_LIKE, 1, 0.64])
-    both_UN = likeness(people, Law(), [SHELVES, CONTENT], rows=6)
-    assert both_UN[1, [3, 5]] == pytest.approx([0.64, 0.64]), "by content alone, too"
-    assert (both_UN >= shelves_UN)[:, :4].all()
+    by_shelf = affinity(people, Law(), [SHELVES], rows=6)
+    cosine_N = np.array([0, 0, 1, 0.8])
+    told_N = (cosine_N - cosine_N.mean()) / cosine_N.std()
+    assert by_shelf[1, :4] == pytest.approx(np.exp(SHARP * told_N), rel=1e-3)
+    assert by_shelf[0, 0] > 1 > by_shelf[0, 2], "the newest touch says most"
 
 
-def test_where_nothing_can_be_said_nothing_speaks_against_an_item():
+def test_affinity_goes_by_all_spaces_that_know_an_item():
+    people = people_with([[(2, "click")]])
+    shelves = affinity(people, Law(), [SHELVES], rows=6)[0]
+    content = affinity(people, Law(), [CONTENT], rows=6)[0]
+    both = affinity(people, Law(), [SHELVES, CONTENT], rows=6)[0]
+    assert both[0] == pytest.approx(shelves[0]), "without content"
+    assert both[5] == pytest.approx(content[5]), "without a shelf"
+    assert both[3] == pytest.approx(np.sqrt(shelves[3] * content[3]), rel=1e-5)
+
+
+def test_affinity_is_bounded():
+    shelves = np.tile(np.array(X, np.float32), (200, 1))
+    shelves[7] = Y
+    made = affinity(people_with([[(7, "click")]]), Law(), [shelves], rows=200)
+    assert made.max() == pytest.approx(np.exp(SHARP * MOST))
+
+
+def test_where_nothing_can_be_said_nothing_speaks_for_or_against_an_item():
     people = people_with([[], [(4, "click")], [(-1, "click")], [(0, "hide")]])
-    assert (likeness(people, Law(), [SHELVES], rows=6) == 1).all()
-    bare = likeness(people_with([[(0, "click")]]), Law(), [SHELVES], rows=6)
+    assert (affinity(people, Law(), [SHELVES], rows=6) == 1).all()
+    bare = affinity(people_with([[(0, "click")]]), Law(), [SHELVES], rows=6)
     assert bare[0, 4:].tolist() == [1, 1], "without a category, and past the end"
-    assert (likeness(people, Law(), [SHELVES[:0]], rows=6) == 1).all()
+    assert (affinity(people, Law(), [SHELVES[:0]], rows=6) == 1).all()
 
 
 def test_what_was_disliked_draws_nothing_like_it():
     people = people_with([[(0, "hide"), (2, "click")], [(2, "click")]])
-    like_UN = likeness(people, Law(), [SHELVES], rows=5)
-    assert like_UN[0].tolist() == like_UN[1].tolist()
+    made = affinity(people, Law(), [SHELVES], rows=5)
+    assert made[0].tolist() == made[1].tolist()
 
 
 def test_the_same_person_and_moment_draw_the_same_whoever_is_beside_them():
