@@ -14,6 +14,7 @@ Shapes:  U = users,  L = places of the ring, newest last,  S = L + 1 (a start be
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 import msgspec
@@ -111,6 +112,7 @@ class Tower(nn.Module):
         self.block = nn.ModuleList(Block(settings) for _ in range(settings.blocks))
         self.norm = nn.LayerNorm(width)
         self.head = Head(settings)
+        self._kept: list[Tensor] = []
 
     def items(
         self, id_N: Tensor, content_NC: Tensor | None, *, drop_id: float = 0.0
@@ -143,7 +145,7 @@ class Tower(nn.Module):
         item_UL = entries.item_UL
         none_U = item_UL[:, -1] < 0
         last_U = torch.where(none_U, 0, item_UL.shape[1])
-        asked_U = torch.zeros(len(item_UL), dtype=torch.long)
+        asked_U = torch.zeros(len(item_UL), dtype=torch.int32)
         if now_ms_U is not None:
             asked_U = torch.where(none_U, 0, gap_of(now_ms_U - entries.at_ms_UL[:, -1]))
         if self.head.query is None:
@@ -163,9 +165,12 @@ class Tower(nn.Module):
         """hidden_USW: what is known after the start (place 0) and after each entry. With
         `last_U` of these places alone (U x 1 x W): the last block then answers no others."""
         there_US = visible(entries.item_UL)
-        at_US = torch.cat([entries.at_ms_UL[:, :1], entries.at_ms_UL], dim=1)
-        hidden_USW = self._entered(vector_NW, entries, at_US, there_US)
-        pair_USS = self._pairs(at_US, there_US)
+        bucket_USS = None
+        if self.settings.gaps:
+            at_US = torch.cat([entries.at_ms_UL[:, :1], entries.at_ms_UL], dim=1)
+            bucket_USS = gap_of(at_US[:, :, None] - at_US[:, None, :])
+        hidden_USW = self._entered(vector_NW, entries, bucket_USS, there_US)
+        pair_USS = self._pairs(bucket_USS, there_US)
         *before, final = zip(self.block, self._biases(), strict=True)
         for block, bias_PH in before:
             hidden_USW = block(hidden_USW, pair_USS, bias_PH, last_U=None)
@@ -175,47 +180,74 @@ class Tower(nn.Module):
         return found
 
     def _entered(
-        self, vector_NW: Tensor, entries: Entries, at_US: Tensor, there_US: Tensor
+        self,
+        vector_NW: Tensor,
+        entries: Entries,
+        bucket_USS: Tensor | None,
+        there_US: Tensor,
     ) -> Tensor:
         """hidden_USW: the start and the entries, before any block."""
         entry_ULW = self.enter(vector_NW[entries.item_UL.clamp_min(0)])
         if self.settings.values:
             value_UL = value_of(entries.value_UL)
             entry_ULW = entry_ULW + self.kind(entries.kind_UL) + self.value(value_UL)
-        if self.settings.gaps:
-            follows_UL = torch.cat([~there_US[:, :1], there_US[:, 1:-1]], dim=1)
-            gap_UL = gap_of(entries.at_ms_UL - at_US[:, :-1])
-            entry_ULW = entry_ULW + self.gap(torch.where(follows_UL, gap_UL, 0))
+        if bucket_USS is not None:  # the time since the entry before, where there is one
+            gap_UL = bucket_USS.diagonal(-1, 1, 2).clone()
+            gap_UL[:, 0] = 0
+            gap_UL[:, 1:] *= there_US[:, 1:-1]
+            entry_ULW = entry_ULW + self.gap(gap_UL)
         start_UW = self.start_W.expand(len(entries.item_UL), -1)
         hidden_USW = torch.cat([start_UW[:, None], entry_ULW], dim=1)
         entered_USW: Tensor = self.drop(self.enter_norm(hidden_USW))
         return entered_USW
 
-    def _pairs(self, at_US: Tensor, there_US: Tensor) -> Tensor:
+    def _pairs(self, bucket_USS: Tensor | None, there_US: Tensor) -> Tensor:
         """pair_USS: what lies between two places, as rows of `_biases`: distance and time; the
         last one where a place may not be seen. The start is at a distance of its own."""
-        place_S = torch.arange(at_US.shape[1])
-        apart_SS = (place_S[:, None] - place_S[None, :]).clamp(0, _FAR)
-        apart_SS[:, 0] = _FAR + 1
-        pair_USS = (apart_SS * GAPS).expand(len(at_US), -1, -1)
-        if self.settings.gaps:
-            bucket_USS = gap_of(at_US[:, :, None] - at_US[:, None, :])
-            bucket_USS[:, :, 0] = 0
+        apart_SS, itself_SS, later_SS = _apart(there_US.shape[1])
+        pair_USS = apart_SS.expand(len(there_US), -1, -1)
+        if bucket_USS is not None:
             pair_USS = pair_USS + bucket_USS
-        later_SS = place_S[None, :] > place_S[:, None]
-        itself_SS = place_S[None, :] == place_S[:, None]
-        hidden_USS = (later_SS | ~there_US[:, None, :]) & ~itself_SS
-        return pair_USS.masked_fill(hidden_USS, GAPS * (_FAR + 2)).int()
+            pair_USS[:, :, 0] = apart_SS[
+                :, 0
+            ]  # no time lies between the start and anything
+        hidden_USS = ~(there_US[:, None, :] | itself_SS) | later_SS
+        return pair_USS.masked_fill(hidden_USS, GAPS * (_FAR + 2))
 
     def _biases(self) -> list[Tensor]:
-        """For each block what is added to attention (pairs x heads)."""
+        """For each block what is added to attention (pairs x heads). Kept, while the weights
+        stand still."""
+        if self._kept and not torch.is_grad_enabled():
+            return self._kept
         bias_DGX = self.by_distance[:, None].expand(-1, GAPS, -1)
         if self.settings.gaps:
             bias_DGX = bias_DGX + self.by_time.weight
         bias_PX = torch.nn.functional.pad(
             bias_DGX.flatten(0, 1), (0, 0, 0, 1), value=_HIDDEN
         )
-        return list(bias_PX.split(self.settings.heads, dim=1))
+        made = [b.contiguous() for b in bias_PX.split(self.settings.heads, dim=1)]
+        if not self.training and not torch.is_grad_enabled():
+            self._kept = made
+        return made
+
+    def train(self, mode: bool = True) -> "Tower":
+        """As torch's; what was read off the weights is read anew."""
+        self._kept = []
+        return super().train(mode)
+
+
+@cache
+def _apart(size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of pairs of so many places: their distance as rows of `_biases`, which are one place, and
+    which are not to be seen yet."""
+    place_S = torch.arange(size, dtype=torch.int32)
+    apart_SS = (place_S[:, None] - place_S[None, :]).clamp(0, _FAR)
+    apart_SS[:, 0] = _FAR + 1
+    return (
+        apart_SS * GAPS,
+        place_S[None, :] == place_S[:, None],
+        place_S[None, :] > place_S[:, None],
+    )
 
 
 class Block(nn.Module):
@@ -326,7 +358,7 @@ def visible(item_UL: Tensor) -> Tensor:
 def gap_of(gap_ms: Tensor) -> Tensor:
     """Bucket of a time: 1 under a second (or before), then by doublings; 0 is for unknown."""
     seconds = gap_ms.to(torch.float32).clamp_min_(0).div_(1000)  # in place: there are many
-    return seconds.add_(1).log2_().ceil_().add_(1).clamp_max_(GAPS - 1).long()
+    return seconds.add_(1).log2_().ceil_().add_(1).clamp_max_(GAPS - 1).int()
 
 
 def value_of(value: Tensor) -> Tensor:

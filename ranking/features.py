@@ -21,7 +21,7 @@ from encoders.law import hash64
 from ranking.ages import AGES, ALIKE, DAY_MS, ages, bucket
 from ranking.catalogue import Catalogue
 from ranking.feature_names import FEATURES, ITEMWISE, PAIRED, PERSONAL
-from ranking.follows import summed
+from ranking.follows import Past
 from ranking.live import Live
 from ranking.model import Fitted
 from ranking.people import Floats, Ints, People, recency
@@ -33,6 +33,7 @@ DENSE = 100_000  # items up to which content is compared with all of them
 FRESH_MS = 30 * DAY_MS
 _TOUCH = 4.0  # what one count is worth within the logarithm
 _DOUBLINGS = 4  # of an age that make one
+_CONTENT = PAIRED.index("content")  # beside it stands "interest"
 _AGE, _LONG = ITEMWISE.index("age"), ITEMWISE.index("popular_long")
 
 
@@ -138,15 +139,13 @@ def features(
     """The features of these people, and of all items as of the newest trends. `found`:
     rows (-1: none) and likeness to the interest that a search gave, where content is searched."""
     rows, live, model = sources.catalogue.size, sources.live, sources.model
-    read_UL = recency(people.age_ms_UL, people.row_UL)
-    weight_UL, row_UL = read_UL[:, :READ], people.row_UL[:, :READ]
+    past = Past.of(people.row_UL, recency(people.age_ms_UL, people.row_UL))
     out = np.zeros((len(PAIRED), len(people), rows), np.float32)
     at = {name: out[f] for f, name in enumerate(PAIRED)}
-    _followed(at, people, row_UL, weight_UL, live)
     if model.ease is not None:
-        at["ease"][:] = model.ease.scatter(
-            people.row_UL, read_UL, rows=rows, as_of_ms_U=people.as_of_ms_U
-        )
+        at["ease"][:] = model.ease.scatter(past, rows=rows, as_of_ms_U=people.as_of_ms_U)
+    past = past.newest(READ).below(rows)
+    _followed(at, people, past, live)
     score_UN = model.sequence(people, memory_UW)
     if score_UN is not None:
         at["sequence"][:, : score_UN.shape[1]] = score_UN
@@ -155,61 +154,38 @@ def features(
         # of the trends' own time: a list must not depend on who else is in its batch
         newest_ms = live.newest_ms if live.ready else int(people.as_of_ms_U.max(initial=0))
         of_items = items_of(sources, as_of_ms=newest_ms)
-    there_E = np.nonzero((row_UL >= 0) & (row_UL < rows) & (weight_UL > 0))
-    past = Past(
-        len(people), there_E[0], row_UL[there_E], np.ascontiguousarray(weight_UL[there_E])
-    )
     _category(at["category"], past, sources.category_NG[:rows])
     _like(at["era"], past, of_items.era_N)
     _like(at["fame"], past, of_items.fame_N)
-    _content(at, past, sources=sources, interest_UD=interest_UD, found=found)
+    told = out[_CONTENT : _CONTENT + 2]
+    _content(told, past, sources=sources, interest_UD=interest_UD, found=found)
     return Features(out, of_items.itemwise_IN, personal(people))
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
-    """Newest touches of so many people, in their order: whose, of which item, how weighty."""
-
-    users: int
-    user_E: Ints
-    row_E: Ints
-    weight_E: Floats
-
-    def summed(self, vector_NX: Floats) -> Floats:
-        """U x width: the weighted sum of these vectors; of items without one nothing."""
-        known_E = self.row_E < len(vector_NX)
-        user_E, row_E, weight_E = self.user_E, self.row_E, self.weight_E
-        if not known_E.all():
-            user_E, row_E, weight_E = user_E[known_E], row_E[known_E], weight_E[known_E]
-        start_U = np.searchsorted(user_E, np.arange(self.users + 1))
-        return summed(torch.from_numpy(vector_NX), row_E, weight_E, start_U).numpy()
-
-
-def _followed(
-    at: Mapping[str, Floats], people: People, row_UL: Ints, weight_UL: Floats, live: Live
-) -> None:
+def _followed(at: Mapping[str, Floats], people: People, past: Past, live: Live) -> None:
     """What people touched after what these people touched."""
     rows, as_of_U = at["together"].shape[1], people.as_of_ms_U
-    newest_U1 = row_UL[:, :1]
-    once_U1 = np.ones(newest_U1.shape, np.float32)
-    for name, variant, row, weight in (
-        ("together", "session", row_UL, weight_UL),
-        ("last", "session", newest_U1, once_U1),
-        ("recent", "recent", row_UL, weight_UL),
+    newest = Past.of(people.row_UL[:, :1], np.ones((len(people), 1), np.float32))
+    for name, variant, touched in (
+        ("together", "session", past),
+        ("last", "session", newest),
+        ("recent", "recent", past),
     ):
         if follows := live.follows.get(variant):
-            told_UN = follows.scatter(
-                row, weight, rows=rows, as_of_ms_U=as_of_U, share=True
-            )
+            told_UN = follows.scatter(touched, rows=rows, as_of_ms_U=as_of_U, share=True)
             _log(told_UN, 20, out=at[name])
     if entry := live.follows.get("entry"):
-        place_UL = people.touched_U[:, None] + np.arange(-2, 3)
-        near_UL = np.exp(-np.abs(np.arange(-2, 3)) / 2.0).astype(np.float32)
-        new_U1 = (people.touched_U < ENTRY)[:, None]
-        place_UL = np.where(new_U1 & (place_UL >= 0) & (place_UL < ENTRY), place_UL, -1)
-        near_UL = np.broadcast_to(near_UL, place_UL.shape)
-        told_UN = entry.scatter(place_UL, near_UL, rows=rows, as_of_ms_U=as_of_U)
+        places = _places(people.touched_U)
+        told_UN = entry.scatter(places, rows=rows, as_of_ms_U=as_of_U)
         _log(told_UN, 4, out=at["entry"])
+
+
+def _places(touched_U: Ints) -> Past:
+    """How far people are who touched little so far, as rows of what people begin with."""
+    place_UL = touched_U[:, None] + np.arange(-2, 3)
+    new_UL = (touched_U < ENTRY)[:, None] & (place_UL < ENTRY)
+    near_L = np.exp(-np.abs(np.arange(-2, 3)) / 2.0).astype(np.float32)
+    return Past.of(place_UL, np.where(new_UL, near_L, np.float32(0)))
 
 
 def items_of(sources: Sources, *, as_of_ms: int) -> OfItems:
@@ -246,7 +222,7 @@ def personal(people: People) -> Floats:
 
 
 def _content(
-    at: Mapping[str, Floats],
+    out_2UN: Floats,
     past: Past,
     *,
     sources: Sources,
@@ -254,16 +230,16 @@ def _content(
     found: tuple[Ints, Floats] | None,
 ) -> None:
     """Likeness to what was touched just now, and to the long-term interest."""
-    vector_ND, recent_UN, interest_UN = sources.vector_ND, at["content"], at["interest"]
+    vector_ND, users, rows = sources.vector_ND, *out_2UN.shape[1:]
     if len(vector_ND):
         recent_UD = past.summed(vector_ND)
         recent_UD /= np.maximum(np.linalg.norm(recent_UD, axis=1, keepdims=True), 1e-9)
-        count = min(len(vector_ND), recent_UN.shape[1])
-        _product(recent_UD, vector_ND[:count].T, out=recent_UN[:, :count])
-        _product(interest_UD, vector_ND[:count].T, out=interest_UN[:, :count])
+        both_XD = np.concatenate([recent_UD, interest_UD])
+        out_XN = out_2UN.reshape(2 * users, rows)[:, : len(vector_ND)]
+        _product(both_XD, vector_ND[:rows].T, out=out_XN)
     elif found is not None:
         u_X, x_X = np.nonzero(found[0] >= 0)
-        interest_UN[u_X, found[0][u_X, x_X]] = found[1][u_X, x_X]
+        out_2UN[1][u_X, found[0][u_X, x_X]] = found[1][u_X, x_X]
 
 
 def _category(out_UN: Floats, past: Past, category_NG: Floats) -> None:
@@ -279,8 +255,8 @@ def _category(out_UN: Floats, past: Past, category_NG: Floats) -> None:
 def _like(out_UN: Floats, past: Past, place_N: Ints) -> None:
     """How much of the newest touches is about where an item is on a scale of `AGES` buckets
     (how old it is, how well known): a smoothed density, as a logarithm."""
-    at_E = past.user_E * AGES + place_N[past.row_E]
-    summed_C: NDArray[Any] = np.bincount(at_E, past.weight_E, minlength=past.users * AGES)
+    at_E = past.user_X * AGES + place_N[past.row_X]
+    summed_C: NDArray[Any] = np.bincount(at_E, past.weight_X, minlength=past.users * AGES)
     held_UG = summed_C.reshape(-1, AGES).astype(np.float32)
     held_UG /= np.maximum(held_UG.sum(axis=1, keepdims=True), 1e-9)
     alike_UG = np.log(0.01 + held_UG @ ALIKE)

@@ -113,37 +113,30 @@ class Follows:
             self.total_N[changed_O] = self.weight_NM[changed_O].sum(axis=1)
 
     def scatter(
-        self,
-        row_UL: Ints,
-        weight_UL: Floats,
-        *,
-        rows: int,
-        as_of_ms_U: Ints,
-        share: bool = False,
+        self, past: "Past", *, rows: int, as_of_ms_U: Ints, share: bool = False
     ) -> Floats:
-        """U x N: for each user the sum of the edges out of the past items (row -1: none), each
-        times the item's weight, decayed to the user's time. `share`: an owner's edges are
-        divided by a power of their sum, so that who is followed often says no more."""
-        here_UL = (row_UL >= 0) & (row_UL < len(self.to_NM))
-        gain_UL = np.where(here_UL, weight_UL, 0) * self._gain(as_of_ms_U)[:, None]
-        u_X, l_X = np.nonzero(gain_UL)
-        row_X, gain_X = row_UL[u_X, l_X], gain_UL[u_X, l_X].astype(np.float32)
+        """U x N: for each user the sum of the edges out of the past items, each times the
+        item's weight, decayed to the user's time. `share`: an owner's edges are divided by a
+        power of their sum, so that who is followed often says no more."""
+        past = past.below(len(self.to_NM))
+        gain_X = self._gain(as_of_ms_U)[past.user_X]
         if share:
-            whole_X = self.total_N[row_X] * self._gain(as_of_ms_U)[u_X]
-            gain_X *= (whole_X + _FEW) ** -_POWER
-        start_U = np.searchsorted(u_X, np.arange(len(row_UL) + 1))
+            whole_X = self.total_N[past.row_X] * gain_X
+            gain_X *= (whole_X + np.float32(_FEW)) ** np.float32(-_POWER)
+        gain_X *= past.weight_X
         if (dense_NR := self._dense(rows)) is not None:
-            return summed(dense_NR, row_X, gain_X, start_U).numpy()[:, :rows]
-        out_UN = np.zeros((len(row_UL), rows), np.float32)
-        step = max(1, _CELLS // max(1, row_UL.shape[1] * self.width))
-        for begin in range(0, len(row_UL), step):
-            end = min(begin + step, len(row_UL))
-            part = slice(start_U[begin], start_U[end])
+            return summed(dense_NR, past.row_X, gain_X, past.start_U).numpy()[:, :rows]
+        out_UN = np.zeros((past.users, rows), np.float32)
+        longest = int(np.diff(past.start_U).max(initial=1))
+        step = max(1, _CELLS // max(1, longest * self.width))
+        for begin in range(0, past.users, step):
+            end = min(begin + step, past.users)
+            part = slice(past.start_U[begin], past.start_U[end])
             cells = (end - begin) * (rows + 1)
-            to_XM = self.to_NM[row_X[part]]
+            to_XM = self.to_NM[past.row_X[part]]
             at_XM = np.where((to_XM >= 0) & (to_XM < rows), to_XM, rows)
-            at_XM += ((u_X[part] - begin) * (rows + 1)).astype(np.int32)[:, None]
-            value_XM = self.weight_NM[row_X[part]] * gain_X[part, None]
+            at_XM += ((past.user_X[part] - begin) * (rows + 1)).astype(np.int32)[:, None]
+            value_XM = self.weight_NM[past.row_X[part]] * gain_X[part, None]
             out: NDArray[Any] = np.bincount(
                 at_XM.ravel(), value_XM.ravel(), minlength=cells
             )
@@ -250,6 +243,51 @@ class Follows:
             self.total_N = np.pad(self.total_N, (0, more))
             self.count_N = np.pad(self.count_N, (0, more))
             self.stale_N = np.pad(self.stale_N, (0, more))
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Past items of so many people, person after person: whose, of which row, how weighty;
+    user u's stand between two starts."""
+
+    users: int
+    user_X: Ints
+    row_X: Ints
+    weight_X: Floats
+    start_U: Ints
+
+    @classmethod
+    def of(cls, row_UL: Ints, weight_UL: Floats) -> "Past":
+        """Of columns: row -1 and weight 0 are nothing."""
+        at_X = np.nonzero((row_UL >= 0) & (weight_UL != 0))
+        return cls._of(len(row_UL), at_X[0], row_UL[at_X], weight_UL[at_X])
+
+    @classmethod
+    def _of(cls, users: int, user_X: Ints, row_X: Ints, weight_X: Floats) -> "Past":
+        start_U = np.searchsorted(user_X, np.arange(users + 1))
+        return cls(users, user_X, row_X, weight_X, start_U)
+
+    def below(self, rows: int) -> "Past":
+        """Without those of rows beyond."""
+        if not len(self.row_X) or self.row_X.max() < rows:
+            return self
+        return self.only(self.row_X < rows)
+
+    def only(self, kept_X: NDArray[np.bool_]) -> "Past":
+        """Some of them."""
+        return Past._of(
+            self.users, self.user_X[kept_X], self.row_X[kept_X], self.weight_X[kept_X]
+        )
+
+    def newest(self, count: int) -> "Past":
+        """Each person's first `count`."""
+        return self.only(np.arange(len(self.row_X)) - self.start_U[self.user_X] < count)
+
+    def summed(self, vector_NX: Floats) -> Floats:
+        """U x width: the weighted sum of these vectors; of items without one nothing."""
+        past = self.below(len(vector_NX))
+        held_NX = torch.from_numpy(vector_NX)
+        return summed(held_NX, past.row_X, past.weight_X, past.start_U).numpy()
 
 
 def summed(vector_NX: Tensor, row_E: Ints, weight_E: Floats, start_U: Ints) -> Tensor:

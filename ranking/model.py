@@ -26,7 +26,7 @@ from ranking.follows import Follows
 from ranking.people import People
 
 Floats = NDArray[np.float32]
-TOGETHER = 256  # people whom the tower reads at once
+TOGETHER = 64  # people whom the tower reads at once
 Vectors = Callable[[NDArray[np.uint64]], tuple[Floats, NDArray[np.bool_]]]
 
 

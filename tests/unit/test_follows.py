@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranking.follows import Follows
+from ranking.follows import Follows, Past
 
 HALF_MS = 1_000.0
 AT_MS = 1_764_000_000_000
@@ -53,8 +53,7 @@ def add(follows: Follows, told: list[Cell]) -> None:
 def read(follows: Follows, *, as_of: int, owners: int = 6, rows: int = 10) -> np.ndarray:
     """Owners x rows, as of so many ms after AT_MS."""
     return follows.scatter(
-        np.arange(owners)[:, None],
-        np.ones((owners, 1), np.float32),
+        Past.of(np.arange(owners)[:, None], np.ones((owners, 1), np.float32)),
         rows=rows,
         as_of_ms_U=np.full(owners, AT_MS + as_of),
     )
@@ -128,8 +127,7 @@ def test_each_user_sees_the_edges_as_of_their_own_time():
     follows = Follows(HALF_MS, width=WIDE)
     put(follows, [(0, 1, 0, 8.0, 0)])
     got = follows.scatter(
-        np.zeros((4, 1), np.int64),
-        np.ones((4, 1), np.float32),
+        Past.of(np.zeros((4, 1), np.int64), np.ones((4, 1), np.float32)),
         rows=2,
         as_of_ms_U=AT_MS + np.array([0, 1_000, 3_000, 2_000_000]),
     )
@@ -184,7 +182,7 @@ def test_a_persons_items_are_weighed_and_missing_ones_say_nothing(told, seed):
     row_UL = rng.choice([-1, 0, 1, 2, 3, 4, 5, 900_000], (3, 4))
     weight_UL = rng.random((3, 4)).astype(np.float32)
     as_of_U = AT_MS + rng.integers(6_000, 9_000, 3)
-    got = follows.scatter(row_UL, weight_UL, rows=7, as_of_ms_U=as_of_U)
+    got = follows.scatter(Past.of(row_UL, weight_UL), rows=7, as_of_ms_U=as_of_U)
     assert got.shape == (3, 7)
     assert got.dtype == np.float32
     last = {(o, n, p): (value, at_ms) for o, n, p, value, at_ms in told}
@@ -202,8 +200,7 @@ def test_a_share_does_not_reward_an_owner_for_being_followed_often():
     follows = Follows(HALF_MS, width=WIDE)
     put(follows, [(0, 1, 0, 1_000.0, 0), (2, 3, 0, 1_000.0, 0), (2, 4, 0, 9_000.0, 0)])
     got = follows.scatter(
-        np.array([[0], [2]]),
-        np.ones((2, 1), np.float32),
+        Past.of(np.array([[0], [2]]), np.ones((2, 1), np.float32)),
         rows=5,
         as_of_ms_U=np.full(2, AT_MS),
         share=True,
@@ -217,7 +214,7 @@ def test_a_share_is_of_the_sum_as_of_the_users_time():
     follows = Follows(HALF_MS, width=WIDE)
     put(follows, [(0, 1, 0, 64.0, 0), (0, 2, 0, 64.0, 0)])
     (got,) = follows.scatter(
-        np.array([[0]]), np.ones((1, 1), np.float32),
+        Past.of(np.array([[0]]), np.ones((1, 1), np.float32)),
         rows=3, as_of_ms_U=np.array([AT_MS + 4_000]), share=True,
     )  # fmt: skip
     assert got[1] == pytest.approx(4 * (8 + 20) ** -0.7)
@@ -233,7 +230,7 @@ def test_nobody_nothing_and_no_items_have_the_right_shape(users, rows, past):
         if follows.width == 2:
             put(follows, [(0, 1, 0, 1.0, 0)])
         got = follows.scatter(
-            np.zeros((users, past), np.int64), np.ones((users, past), np.float32),
+            Past.of(np.zeros((users, past), np.int64), np.ones((users, past), np.float32)),
             rows=rows, as_of_ms_U=np.full(users, AT_MS), share=True,
         )  # fmt: skip
         assert got.shape == (users, rows)
@@ -267,7 +264,7 @@ def test_of_many_rows_what_was_learned_says_the_same_as_of_few():
     weight_UL = rng.random((6, 5)).astype(np.float32)
     for rows in (0, 20, 50, 70):
         both = [
-            f.scatter(row_UL, weight_UL, rows=rows, as_of_ms_U=np.full(6, AT_MS))
+            f.scatter(Past.of(row_UL, weight_UL), rows=rows, as_of_ms_U=np.full(6, AT_MS))
             for f in (few, many)
         ]
         assert both[0].shape == both[1].shape == (6, rows)

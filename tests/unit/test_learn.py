@@ -18,6 +18,7 @@ from ranking.blend import Blend, blend_tensors
 from ranking.catalogue import Catalogue
 from ranking.ease import ease
 from ranking.feature_names import FEATURES
+from ranking.follows import Past
 from ranking.histories import Pasts
 from ranking.learn import LearnSettings, judge, learn
 from ranking.learn_log import UNTIL_MS, Judged, LearnItems, LearnLog, gain
@@ -291,7 +292,7 @@ def test_a_model_of_items_that_the_catalogue_does_not_have_is_lined_up(towered):
         for made, here in ((model, catalogue), (whole, catalogue_of(LOG.items.hash_I))):
             row = here.named.find(np.array([owner]))
             (score_N,) = made.ease.scatter(
-                row[:, None], np.ones((1, 1), np.float32),
+                Past.of(row[:, None], np.ones((1, 1), np.float32)),
                 rows=here.size, as_of_ms_U=np.array([AT_MS]),
             )  # fmt: skip
             said.append(score_N[here.named.find(ours[:100])])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from encoders.law import CODES, Law, hash64
 from ranking.catalogue import Catalogue
 from ranking.fold_live import fold_live
+from ranking.follows import Past
 from ranking.histories import Pasts
 from ranking.live import Live
 from ranking.trend_config import TrendConfig
@@ -89,8 +90,7 @@ def folded(told: Sequence[Touch], catalogue: Catalogue, *, step: int = 10_000) -
 
 def edges(live: Live, variant: str, *, owners: int, rows: int, as_of_ms: int) -> np.ndarray:
     return live.follows[variant].scatter(
-        np.arange(owners)[:, None],
-        np.ones((owners, 1), np.float32),
+        Past.of(np.arange(owners)[:, None], np.ones((owners, 1), np.float32)),
         rows=rows,
         as_of_ms_U=np.full(owners, as_of_ms),
     )
