@@ -9,6 +9,8 @@ Shapes:  U = lists,  X = candidates that a search found,  K = places,  F = featu
          D = width of the space
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,7 +20,6 @@ from ranking.blend import weighed
 from ranking.blended import Candidates
 from ranking.features import Sources, features
 from ranking.people import Floats, Ints, People
-from ranking.standard import standard
 
 NEAREST = 200
 """Candidates: the items that fit best what was asked."""
@@ -78,3 +79,15 @@ def both(
     both_UX = share * standard(fit_UX, there_UX) + (1 - share) * bounded_UX
     told: NDArray[np.float64] = np.where(there_UX, both_UX, -np.inf)
     return told
+
+
+def standard(
+    value_UX: NDArray[np.floating[Any]], there_UX: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Rows of mean 0 and deviation 1 over what is there; 0 where all are alike."""
+    count_U1 = np.maximum(there_UX.sum(axis=1, keepdims=True), 1)
+    told_UX = np.where(there_UX, value_UX, 0).astype(np.float64)
+    off_UX = np.where(there_UX, told_UX - told_UX.sum(axis=1, keepdims=True) / count_U1, 0)
+    spread_U1 = np.sqrt((off_UX**2).sum(axis=1, keepdims=True) / count_U1)
+    made: NDArray[np.float64] = off_UX / np.where(spread_U1 > 1e-6, spread_U1, np.inf)
+    return made

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from encoders.law import Law
 from ranking.people import Floats, Ints, People, recency
-from ranking.standard import standard
 
 LEAST = 5
 """Places below which a list has none to spare."""
@@ -53,12 +52,12 @@ def explored(
     what may be listed and is not in it, by (1 + NEW newness affinity) / (1 + touches); newness
     is 1 at publication and halves with each half-life."""
     drawn_U = np.full(len(row_UK), -1, np.int64)
-    name_N = np.arange(listed_UN.shape[1], dtype=np.uint64)
+    mixed_N = mix(np.arange(1, 1 + listed_UN.shape[1], dtype=np.uint64))
     for u in range(len(row_UK)):
         open_N = listed_UN[u].copy()
         open_N[row_UK[u]] = False
         if open_N.any():
-            chance_N = fraction(seed_U[u] ^ mix(name_N + np.uint64(1)))
+            chance_N = fraction(seed_U[u] ^ mixed_N)
             age_ms_N = as_of_ms_U[u] - published_at_ms_N
             new_N = np.where(age_ms_N < 0, 0.0, np.exp2(-age_ms_N / half_life_ms))
             # the first of exponential clocks that run as fast as the weights
@@ -73,8 +72,8 @@ def affinity(people: People, law: Law, spaces: Sequence[Floats], *, rows: int) -
     just now, and not disliked, than others are; 1 for an average one, and where nothing can
     be said. Cosines in each space (unit rows, zero where nothing is known) are in deviations
     within the catalogue, for how far they lie apart depends on the space and the person."""
-    told_UN = np.zeros((len(people), rows), np.float64)
-    count_UN = np.zeros((len(people), rows), np.int64)
+    told_UN = np.zeros((len(people), rows), np.float32)
+    count_UN = np.zeros((len(people), rows), np.float32)
     row_UL = people.row_UL[:, :READ]
     weight_UL = recency(people.age_ms_UL, people.row_UL)[:, :READ]
     weight_UL[law.weights(people.kind_UL, people.value_UL)[:, :READ] <= 0] = 0
@@ -88,13 +87,24 @@ def affinity(people: People, law: Law, spaces: Sequence[Floats], *, rows: int) -
         length_U1 = np.linalg.norm(held_UX, axis=1, keepdims=True)
         held_UX /= np.maximum(length_U1, 1e-9)
         # by torch: numpy's product would start threads of its own
-        cosine_UN = torch.from_numpy(held_UX) @ torch.from_numpy(space_NX).T
-        known_UN = (length_U1 > 1e-6) & space_NX.any(axis=1)
-        told_UN[:, :count] += standard(cosine_UN.numpy(), known_UN)
-        count_UN[:, :count] += known_UN
+        cosine_UN = (torch.from_numpy(held_UX) @ torch.from_numpy(space_NX).T).numpy()
+        known_N: NDArray[np.bool_] = np.asarray(space_NX.any(axis=1))
+        told_UN[:, :count] += _deviations(cosine_UN, known_N)
+        count_UN[:, :count] += (length_U1 > 1e-6) & known_N
     mean_UN = np.clip(told_UN / np.maximum(count_UN, 1), -MOST, MOST)
-    made: Floats = np.exp(SHARP * mean_UN).astype(np.float32)
+    made: Floats = np.exp(np.float32(SHARP) * mean_UN)
     return made
+
+
+def _deviations(cosine_UN: Floats, known_N: NDArray[np.bool_]) -> Floats:
+    """Cosines in deviations from their mean over what is known; 0 for the rest, whose are 0."""
+    count = max(int(known_N.sum()), 1)
+    mean_U1 = cosine_UN.sum(axis=1, keepdims=True) / count
+    square_U = np.einsum("un,un->u", cosine_UN, cosine_UN) / count
+    spread_U1 = np.sqrt(np.maximum(square_U[:, None] - mean_U1**2, 0))
+    cosine_UN -= mean_U1
+    cosine_UN *= known_N / np.where(spread_U1 > 1e-3, spread_U1, np.inf)
+    return cosine_UN
 
 
 def mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ranking.asked import MOST, both
-from ranking.standard import standard
+from ranking.asked import MOST, both, standard
 
 ALL = np.ones((1, 6), bool)
 FIT = np.array([[0.9, 0.5, 0.5, 0.4, 0.3, 0.2]], np.float32)
