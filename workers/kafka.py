@@ -96,6 +96,7 @@ class KafkaSource:
         self._lost: set[Partition] = set()
         self._raised: Exception | None = None
         self._member, self._astray, self._heard = "", False, True
+        self._membership: object | None = None
         self.mend: Callable[[Sequence[Partition]], bool] = lambda _: False
         """What can be done about offsets that stay in an open transaction: the sink's."""
         self._paused = False
@@ -109,6 +110,7 @@ class KafkaSource:
         if self._astray:
             self._renew()
             records = []
+        self._membership = self._consumer.consumer_group_metadata()
         if self._raised is not None:
             self._raise(read=bool(records))
         gained, lost = frozenset(self._gained), frozenset(self._lost)
@@ -162,13 +164,11 @@ class KafkaSource:
         return self._next.keys() >= set(partitions)
 
     def group_metadata(self) -> object | None:
-        """Our membership, for a transaction to be refused once it is over; None while we join
-        anew. May be asked for beside `poll`."""
-        try:
-            member: object = self._consumer.consumer_group_metadata()
-        except RuntimeError:  # closed by _renew, and not opened again yet
-            return None
-        return member
+        """Our membership, for a transaction to be refused once it is over, as the loop's thread
+        saw it last; None while we join anew. May be asked for beside `poll`: the client itself
+        may not. It lets one thread in at a time, and while partitions are handed over, inside
+        `poll`, the loop's thread waits for the one that asks."""
+        return self._membership
 
     def commit(self, next_offsets: Mapping[Partition, int]) -> None:
         """Commits for what is ours; a refusal because partitions move is none: their new
@@ -249,7 +249,7 @@ class KafkaSource:
                 raise fate(fenced, self._config)
             time.sleep(SLICE_S)
         log.warning("joining_anew", group=self.group)
-        self._astray, self._paused = False, False
+        self._astray, self._paused, self._membership = False, False, None
         self.close()
         self._lose(set(self._owned))
         self._consumer = self._joined()
@@ -344,6 +344,9 @@ class KafkaSource:
         known = frozenset((at.topic, at.partition) for at in partitions) - self._gained
         if self._before_revoke is not None and known:
             try:
+                self._membership = (
+                    consumer.consumer_group_metadata()
+                )  # of today's generation
                 self._before_revoke(known)
             except Exception as error:  # noqa: BLE001  # poll raises it, out of the callback
                 self._raised = error
