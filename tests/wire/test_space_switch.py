@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count, groupby
 from pathlib import Path
@@ -56,7 +57,7 @@ def fusion_of(house: Spine) -> FusionModel:
     text = load_encoders(house.config.encoders)["text"]
     slots = (SlotSpec("text", text.width, text.name),)
     net = NetSettings(  # wide, so that it takes its time
-        kind="weighted", width=WIDTH, components=text.width, hidden=100_000
+        kind="weighted", width=WIDTH, components=text.width, hidden=10_000
     )
     made = FusionModel.of(FusionNet(slots, net), slots=slots, net=net)
     made.save(house.folder / "made.safetensors")
@@ -230,12 +231,16 @@ def test_a_fusion_is_rolled_out_and_back_and_confirmed_while_workers_are_killed(
         worker.wait_ready()
         wait_for(lambda: gauge(worker, "items_indexed") >= FILMS, limit_s=30)  # noqa: B023
 
-    with reading(house) as reader, Traffic(house) as traffic:
+    publish = ("models", "publish", "made.safetensors", "--name", "fusion")
+    with (
+        reading(house) as reader, Traffic(house) as traffic, ThreadPoolExecutor(1) as beside,
+    ):  # fmt: skip
         until_lists_are_of(reader, old, [one, two])
-        assert new in house.rec("models", "publish", "made.safetensors", "--name", "fusion")
+        publishing = beside.submit(house.rec, *publish)
         written.until(lambda: written.vectors.get(new), what="the first of the new space")
         coder.kill()
         one.kill()
+        assert new in publishing.result(60)
         wait_for(lambda: not written.read(), limit_s=30)
         assert len(written.vectors[new]) < FILMS, "it was to be killed in the middle"
         put_films(house, [f"late{n}" for n in range(20)], available=False)
@@ -251,7 +256,7 @@ def test_a_fusion_is_rolled_out_and_back_and_confirmed_while_workers_are_killed(
         coder = house.start("encode")
         until_lists_are_of(reader, old, [one, two])
 
-        house.rec("models", "publish", "made.safetensors", "--name", "fusion")
+        house.rec(*publish)
         until_lists_are_of(reader, new, [one, two])
         assert "confirmed" in house.rec("models", "confirm")
         written.until(written.all_of(new), what="vectors of the new space alone")
