@@ -157,7 +157,7 @@ BASELINES: Mapping[str, Entry] = {
     ),
     "logit": Entry(
         "blend",
-        "co-visitation, popularity, text and age",
+        "co-visitation, popularity, text and age, weights anew each 1,000 events",
         lambda setting: ranked("logit", _logit(setting)),
     ),
 }

@@ -39,6 +39,7 @@ class CoVisitation:
     _follows_II: npt.NDArray[np.float32] = field(init=False)
     _count_I: Scores = field(init=False)
     _lag_N: npt.NDArray[np.float32] = field(init=False)
+    _mass: float = 0.0
     _gain: float = 1.0
 
     def fit(self, history: Log) -> None:
@@ -67,6 +68,15 @@ class CoVisitation:
         # The last term orders what nothing leads to: popular first.
         return np.asarray(score_RI / (popular_I + 5) ** self.alpha + 1e-9 * popular_I)
 
+    def lifts(self, user: int, at_ms: int, limit: int) -> Scores:
+        """N x I: for each of the newest `limit` of a profile, the log of how much more often an
+        item comes near it than by chance, counts of 1 added: of what is rare, little is said."""
+        profile_N = self.profiles.known(user, at_ms, limit)
+        share_I = (self._count_I / max(self._count_I.sum(), 1e-12)).astype(np.float32)
+        by_chance_NI = np.outer(share_I[profile_N] * (self._mass / self._gain), share_I)
+        follows_NI = self._follows_II[profile_N] / np.float32(self._gain)
+        return np.asarray(np.log((follows_NI + 1) / (by_chance_NI + 1)))
+
     def apply(self, event: Event) -> None:
         if self.online:
             self._learn(event)
@@ -78,10 +88,12 @@ class CoVisitation:
         if scale > 1:
             self._count_I /= scale
             self._follows_II /= scale
+            self._mass /= scale
         before = self.profiles.newest(event.user, self.reach)
         weight_N = self._gain * self._lag_N[: len(before)]
         # An item that stands in `before` twice counts once: numpy adds to a place once.
         self._follows_II[before, event.item] += weight_N
         self._follows_II[event.item, before] += self.back * weight_N
+        self._mass += (1 + self.back) * float(weight_N.sum())
         self._count_I[event.item] += self._gain
         self.profiles.add(event)

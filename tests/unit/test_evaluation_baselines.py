@@ -12,7 +12,7 @@ from evaluation.baselines.content import Content, text_of, unit
 from evaluation.baselines.covisitation import CoVisitation
 from evaluation.baselines.ease import Ease
 from evaluation.baselines.factors import Als, Bpr
-from evaluation.baselines.logit import Logit
+from evaluation.baselines.logit import Logit, derived, learnt
 from evaluation.baselines.neighbours import ItemKnn
 from evaluation.baselines.sasrec import SasRec, first_places
 from evaluation.baselines.scorer import Profiles, Ranked, Scorer, top
@@ -52,9 +52,54 @@ def test_what_follows_what_is_learnt(make: Callable[[], Scorer], at_least: float
 
 
 def test_a_logit_leans_on_the_part_that_knows() -> None:
-    logit = Logit(CoVisitation(back=0.1), Popularity(), Content(EYE), learn=100, step=1)
+    logit = Logit(CoVisitation(back=0.1), Popularity(), Content(EYE), learn=100)
     assert hits_at_1(logit) >= 0.8
     assert logit.weight_F[:8].sum() > abs(logit.weight_F[8])
+
+
+def test_a_logit_learns_anew_from_its_newest_choices_unless_told_not_to() -> None:
+    log = chains(20)
+    weights = []
+    for refit in (0, 20):
+        logit = Logit(
+            CoVisitation(), Popularity(), Content(EYE), learn=50, refit=refit, ridge=1e-2
+        )
+        logit.fit(log.head(80))
+        before_F = logit.weight_F
+        for row in range(80, len(log)):
+            logit.apply(log.event(row))
+        weights.append((before_F, logit.weight_F))
+    (still_F, same_F), (start_F, end_F) = weights
+    assert np.array_equal(still_F, same_F)
+    assert np.array_equal(still_F, start_F)
+    assert not np.allclose(start_F, end_F)
+
+
+def test_choices_teach_the_weights_that_they_were_made_by() -> None:
+    chance = np.random.default_rng(0)
+    true_F = np.array([1.0, -2.0, 0.0])
+    choices = []
+    for _ in range(2000):
+        feature_CF = chance.normal(size=(9, 3))
+        chosen = int((feature_CF @ true_F + chance.gumbel(size=9)).argmax())
+        order = [chosen, *(n for n in range(9) if n != chosen)]
+        choices.append(feature_CF[order].astype(np.float16))
+    found_F = learnt(choices, ridge=1e-6)
+    assert found_F == pytest.approx(true_F, abs=0.15)
+    assert learnt(choices, ridge=1e-6, start_F=found_F) == pytest.approx(found_F, abs=1e-2)
+    _, slope_F, curve_FF = derived(choices, found_F, np.ones(3), ridge=1e-6)
+    assert slope_F == pytest.approx(np.zeros(3), abs=1e-2)
+    assert (np.linalg.eigvalsh(curve_FF) > 0).all()
+
+
+def test_a_lift_is_of_what_comes_together_more_often_than_by_chance() -> None:
+    log = log_of([(u, i) for u, items in enumerate(["AB"] * 9 + ["C"] * 9) for i in items] +
+                 [(99, "A")], "ABC")  # fmt: skip
+    together = CoVisitation()
+    together.fit(log)
+    newest_NI = together.lifts(log.event(len(log) - 1).user, 0, 5)
+    assert newest_NI.shape == (1, 3)
+    assert newest_NI[0, 1] > 0 > newest_NI[0, 2]
 
 
 @pytest.mark.parametrize(
