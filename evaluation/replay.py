@@ -20,7 +20,6 @@ from workers.lists import Lists
 from workers.member import Worker
 from workers.memory import MemoryUserStore
 from workers.memory_log import MemoryLog, MemorySink, MemorySource, MemoryTable
-from workers.outbox import Outbox
 from workers.ports import Outbound, UserStore
 from workers.recommend import run
 from workers.routed import RoutedTable
@@ -99,7 +98,7 @@ class Replay:
         )
         return Worker(
             source=source,
-            outbox=Outbox(MemorySink(self.log, source)),
+            sink=MemorySink(self.log, source),
             users=users,
             items=items,
             lists=lists,

@@ -96,7 +96,6 @@ class KafkaSource:
         self._lost: set[Partition] = set()
         self._raised: Exception | None = None
         self._member, self._astray, self._heard = "", False, True
-        self._membership: object | None = None
         self.mend: Callable[[Sequence[Partition]], bool] = lambda _: False
         """What can be done about offsets that stay in an open transaction: the sink's."""
         self._paused = False
@@ -110,7 +109,6 @@ class KafkaSource:
         if self._astray:
             self._renew()
             records = []
-        self._membership = self._consumer.consumer_group_metadata()
         if self._raised is not None:
             self._raise(read=bool(records))
         gained, lost = frozenset(self._gained), frozenset(self._lost)
@@ -163,12 +161,9 @@ class KafkaSource:
         """Whether all of these are ours and have begun."""
         return self._next.keys() >= set(partitions)
 
-    def group_metadata(self) -> object | None:
-        """Our membership, for a transaction to be refused once it is over, as the loop's thread
-        saw it last; None while we join anew. May be asked for beside `poll`: the client itself
-        may not. It lets one thread in at a time, and while partitions are handed over, inside
-        `poll`, the loop's thread waits for the one that asks."""
-        return self._membership
+    def group_metadata(self) -> object:
+        """Our membership, for a transaction to be refused once it is over."""
+        return self._consumer.consumer_group_metadata()
 
     def commit(self, next_offsets: Mapping[Partition, int]) -> None:
         """Commits for what is ours; a refusal because partitions move is none: their new
@@ -249,7 +244,7 @@ class KafkaSource:
                 raise fate(fenced, self._config)
             time.sleep(SLICE_S)
         log.warning("joining_anew", group=self.group)
-        self._astray, self._paused, self._membership = False, False, None
+        self._astray, self._paused = False, False
         self.close()
         self._lose(set(self._owned))
         self._consumer = self._joined()
@@ -344,9 +339,6 @@ class KafkaSource:
         known = frozenset((at.topic, at.partition) for at in partitions) - self._gained
         if self._before_revoke is not None and known:
             try:
-                self._membership = (
-                    consumer.consumer_group_metadata()
-                )  # of today's generation
                 self._before_revoke(known)
             except Exception as error:  # noqa: BLE001  # poll raises it, out of the callback
                 self._raised = error
@@ -482,11 +474,10 @@ class TransactionalSink:
         answer to a commit may be lost. TransientError: the broker is away for long."""
         if not outbound and not next_offsets:
             return
-        membership = self._source.group_metadata()
-        if membership is None or not self._source.holds(next_offsets):
+        if not self._source.holds(next_offsets):  # a broker asks only for membership
             raise Restarted("the partitions are no longer ours", frozenset(next_offsets))
         try:
-            self._transact(outbound, _positions(next_offsets), membership)
+            self._transact(outbound, _positions(next_offsets))
             self._acknowledged.update(next_offsets)
             return
         except KafkaException as error:
@@ -519,16 +510,14 @@ class TransactionalSink:
         return producer
 
     def _transact(
-        self,
-        outbound: Sequence[Outbound],
-        offsets: list[TopicPartition],
-        membership: object,
+        self, outbound: Sequence[Outbound], offsets: list[TopicPartition]
     ) -> None:
         """Offsets first: they wait for the transaction before to be closed at our pace, where
         the records would wait for it at librdkafka's, 20 ms at a time (ADR 0010)."""
         producer, deadline = self._producer, time.monotonic() + self._limit_s
         producer.begin_transaction()
         if offsets:
+            membership = self._source.group_metadata()
             _retried(
                 lambda left_s: _in_time(
                     lambda: producer.send_offsets_to_transaction(
@@ -556,7 +545,7 @@ class TransactionalSink:
             return False
         log.warning("committed_again", group=self._source.group, partitions=len(gone))
         try:
-            self._transact([], _positions(gone), self._source.group_metadata())
+            self._transact([], _positions(gone))
         except KafkaException as error:
             self._roll_back(error.args[0])
             raise TransientError(f"Kafka: {error.args[0].str()}") from error

@@ -13,8 +13,7 @@ from workers.items import Items
 from workers.lists import Lists
 from workers.model_files import Model
 from workers.models import Models
-from workers.outbox import Outbox
-from workers.ports import Polled, Record, Restarted, Source
+from workers.ports import Polled, Record, Restarted, Sink, Source
 from workers.users import Users
 
 log = structlog.get_logger(__name__)
@@ -25,7 +24,7 @@ class Worker:
     """Everything that one recommend worker moves between, and what it has pending."""
 
     source: Source
-    outbox: Outbox
+    sink: Sink
     users: Users
     items: Items
     lists: Lists
@@ -69,7 +68,6 @@ def change_partitions(worker: Worker, polled: Polled) -> None:
 def begin(worker: Worker) -> None:
     """Let gained and restarted partitions be read from their progress points."""
     if worker.pending:
-        worker.outbox.settle()
         with metrics.stage("begin"):
             worker.source.begin(worker.users.begin(worker.pending, worker.source))
         worker.pending = set()
@@ -85,14 +83,6 @@ def reload(worker: Worker) -> None:
         blending = worker.lists.blending
         if blending is None or blending.use(model):
             worker.lists.model = model.version
-
-
-def settle(worker: Worker) -> None:
-    """What is under way is committed, or its partitions are to begin again."""
-    try:
-        worker.outbox.settle()
-    except Restarted as restarted:
-        restart(worker, restarted)
 
 
 def restart(worker: Worker, restarted: Restarted) -> None:

@@ -53,7 +53,7 @@ STAGES: dict[Role, tuple[str, ...]] = {
     ),
     "recommend": (
         "poll", "begin", "refresh", "batch", "decode", "load", "fold", "encode", "gather",
-        "search", "rank", "settle", "publish", "commit", "learn", "save", "answer",
+        "search", "rank", "publish", "commit", "learn", "save", "answer",
     ),
     "trend": ("decode", "fold", "publish", "save", "commit"),
     "train": ("refresh", "decode", "keep", "learn", "judge", "publish"),

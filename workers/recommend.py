@@ -6,9 +6,8 @@ Read `run`, then `answer`. What stands behind a step: decode.py; users.py (the u
 saved behind the lists, fenced by progress points); member.py (partitions that come, go and
 begin again); folding.py and encoders/state.py; lists.py; items.py (the item tables).
 
-Lists, dead letters and offsets are one transaction, on its way while the next batch is made
-(outbox.py); users follow within a second. After a crash the records since the last save are
-folded again, without a second list.
+Lists, dead letters and offsets are one transaction; users follow within a second. After a
+crash the records since the last save are folded again, without a second list.
 """
 
 import time
@@ -20,15 +19,7 @@ from workers import metrics
 from workers.decode import decode_events
 from workers.explain import explain
 from workers.folding import first_partitions, fold_all, set_aside
-from workers.member import (
-    Worker,
-    begin,
-    change_partitions,
-    reload,
-    restart,
-    room,
-    settle,
-)
+from workers.member import Worker, begin, change_partitions, reload, restart, room
 from workers.ports import Record, Restarted, TransientError
 
 log = structlog.get_logger(__name__)
@@ -50,8 +41,6 @@ def run(
     worker.health.set("tables", ok=True)
     while not should_stop():
         polled = worker.source.poll(timeout_s=PATIENCE_S, limit=room(worker))
-        if polled.lost:
-            settle(worker)
         change_partitions(worker, polled)
         worker.items.refresh(clock=clock)
         reload(worker)
@@ -70,7 +59,6 @@ def run(
             log.warning("trying_again", why=str(error))
         worker.health.beat(now())
         worker.questions.answer(lambda asked: explain(asked, worker.users, worker.lists))
-    settle(worker)
     worker.users.save()
 
 
@@ -79,11 +67,9 @@ def answer(
 ) -> None:
     """One batch of events in, one list for everyone touched out."""
     if not records:
-        worker.outbox.settle()
         return
     metrics.batch(len(records))
     users, next_offsets = worker.users, {r.partition: r.offset + 1 for r in records}
-    partitions = frozenset((users.topic, number) for number in next_offsets)
     with metrics.stage("decode"):
         accepted, rejected = decode_events(records, width=users.width, config=worker.config)
     with metrics.stage("load"):
@@ -91,30 +77,28 @@ def answer(
     try:
         with metrics.stage("fold"):
             touches, refusals = fold_all(accepted, held, users=users, items=worker.items)
-        users.folded(touches.folded.values(), records)
         outbound = worker.lists.make(touches.asked)
         outbound += set_aside(rejected + refusals, users=users, topic=worker.dead_letters)
-    except TransientError as error:  # folded but not answered: only from the start again
-        raise Restarted(str(error), partitions, "store") from error
-    worker.outbox.settle(also=partitions)
-    appended_ms = [r.timestamp_ms for asked in touches.asked for r in asked.records]
-    worker.outbox.send(
-        outbound, users.unlisted(next_offsets), partitions=partitions,
-        done=lambda: _acknowledged(appended_ms, clock() * 1000),
-    )  # fmt: skip
+        with metrics.stage("publish"):
+            worker.sink.publish(outbound, users.unlisted(next_offsets))
+    except (Restarted, TransientError) as error:
+        # All of the batch is folded and not answered, what was listed before too: whoever of it
+        # is not begun again would be in the store without these records.
+        cause = error.cause if isinstance(error, Restarted) else "store"
+        partitions = frozenset((users.topic, number) for number in next_offsets)
+        raise Restarted(str(error), partitions, cause) from error
+    published_ms = clock() * 1000
+    listed = (r.timestamp_ms for asked in touches.asked for r in asked.records)
+    metrics.event_to_list([max(0.0, published_ms - ms) / 1000 for ms in listed])
+    users.folded(touches.folded.values(), records)
     with metrics.stage("learn"):
         worker.lists.learn(touches.asked)
 
 
-def _acknowledged(appended_ms: Sequence[int], now_ms: float) -> None:
-    metrics.event_to_list([max(0.0, now_ms - ms) / 1000 for ms in appended_ms])
-
-
 def save(worker: Worker, *, now: float) -> None:
-    """Write users behind their lists: every second, or earlier when many have changed. The
-    store is asked even if nobody has: it may be gone, or be an older copy."""
+    """Write users behind: every second, or earlier when many have changed. The store is
+    asked even if nobody has: it may be gone, or be an older copy."""
     if now >= worker.save_at_s or len(worker.users.dirty) >= worker.config.save_users:
-        worker.outbox.settle()
         with metrics.stage("save"):
             worker.users.check(list(worker.users.owned))
             worker.users.save()

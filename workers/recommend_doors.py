@@ -1,7 +1,6 @@
 """A recommend worker with its doors open, as configuration says."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
@@ -22,7 +21,6 @@ from workers.member import Worker
 from workers.model_cards import FUSION, Cards
 from workers.model_files import load_model
 from workers.models import Models
-from workers.outbox import Outbox
 from workers.ports import FatalError, Partition, Record, Restarted, TransientError
 from workers.routed import RoutedTable
 from workers.spaces import Spaces, TwinIndex
@@ -95,13 +93,11 @@ def assemble(
         topics=[events],
         group=f"{kafka.group}-recommend",
         assignor="cooperative-sticky",
-        before_revoke=lambda partitions: _save_before(users, partitions, outbox),
+        before_revoke=lambda partitions: _save_before(users, partitions),
     )
     stack.callback(source.close)
     sink = TransactionalSink(kafka, source)
     stack.callback(sink.close)
-    outbox = Outbox(MeasuredSink(sink), ThreadPoolExecutor(1, "publish"))
-    stack.callback(outbox.beside.shutdown)
     metrics.info(
         encoder=encoder,
         model=MODEL,
@@ -112,7 +108,7 @@ def assemble(
     )
     return Worker(
         source=source,
-        outbox=outbox,
+        sink=MeasuredSink(sink),
         users=users,
         items=items,
         lists=lists,
@@ -146,11 +142,9 @@ def _spaces(config: Config, *, configured: str) -> Spaces:
     )
 
 
-def _save_before(users: Users, partitions: frozenset[Partition], outbox: Outbox) -> None:
+def _save_before(users: Users, partitions: frozenset[Partition]) -> None:
     """The drain before partitions are handed over. If it fails, their next owner folds the
     last second again: nothing is lost."""
-    if not outbox.wait():
-        return  # what was folded last has no lists: the loop begins it again, or they do
     try:
         users.save(number for _, number in partitions)
     except (Restarted, TransientError) as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, ThreadPoolExecutor
-
 import pytest
 
 from tests.support.log_doors import (
@@ -19,7 +17,6 @@ from tests.support.log_doors import (
     values,
 )
 from tests.support.waiting import wait_for
-from workers.outbox import Inline
 from workers.ports import FatalError, Outbound, Partition, Restarted
 
 
@@ -48,18 +45,13 @@ def test_partitions_are_handed_over_and_every_record_has_one_owner(doors: Doors)
         assert len(values(second, partition)) == 10 * ((topic, partition) in second.owned)
 
 
-@pytest.mark.parametrize("where", ["by the loop's thread", "beside it"])
-def test_before_partitions_go_their_work_can_still_be_committed(
-    doors: Doors, where: str
-) -> None:
-    beside: Executor = ThreadPoolExecutor(1) if where == "beside it" else Inline()
+def test_before_partitions_go_their_work_can_still_be_committed(doors: Doors) -> None:
     topic, out = doors.name("events"), doors.name("out")
     drained: list[frozenset[Partition]] = []
 
     def drain(partitions: frozenset[Partition]) -> None:
         drained.append(partitions)
-        offsets = dict.fromkeys(partitions, 5)
-        beside.submit(sink.publish, [Outbound(out, b"u", b"last")], offsets).result(LIMIT_S)
+        sink.publish([Outbound(out, b"u", b"last")], dict.fromkeys(partitions, 5))
 
     for partition in range(PARTITIONS):
         doors.append(*numbered(topic, partition, 5))
@@ -72,7 +64,6 @@ def test_before_partitions_go_their_work_can_still_be_committed(
     assert drained == [gone]
     assert second.source.committed(sorted(gone)) == dict.fromkeys(gone, 5)
     assert [r.value for r in doors.read("out")] == [b"last"]
-    beside.shutdown()
 
 
 def test_what_a_drain_raises_comes_out_of_the_poll_and_loses_no_record(

@@ -11,6 +11,7 @@ from tests.support.house import DEAD, EVENTS, House, answered, click, ids, named
 from tests.support.oracle import oracle
 from workers.member import Worker
 from workers.memory import MemoryUserStore
+from workers.memory_log import murmur2_partition
 from workers.ports import FatalError, Restarted, TransientError
 from workers.users import Users, point_id_of
 
@@ -78,13 +79,29 @@ def test_a_batch_that_failed_is_answered_once_all_the_same(house, failure):
     house.turn(worker, 2)
     if failure == "publish":
         partitions = frozenset((EVENTS, n) for n in range(3))
-        worker.outbox.sink.failures.append(Restarted("rolled back", partitions))
+        worker.sink.failures.append(Restarted("rolled back", partitions))
     else:
         fail_once(worker.items.index)
     house.tell(click("e1"), click("e1"), click("e2", user="bob"))
     house.turn(worker, 8)
     assert sorted(named(house.slates())) == ["e1", "e2"]
     assert worker.users.held["ann"].state.size == 1
+
+
+def test_what_is_folded_again_beside_a_batch_that_fails_is_not_forgotten(house):
+    users = {murmur2_partition(name.encode(), 3): name for name in ("ann", "u1", "u2", "u3")}
+    (one, ann), (other, bob) = list(users.items())[:2]
+    house.tell(click("e1", user=ann))
+    house.crash(house.hire(save_every_s=1e9), 4)  # listed, and not saved
+    worker = house.hire()
+    worker.sink.failures.append(Restarted("rolled back", frozenset({(EVENTS, other)})))
+    house.tell(click("e2", user=bob))
+    house.turn(worker, 8)
+    house.write(EVENTS, ann, b"\xc1")  # the partition moves on, ann does not
+    house.turn(worker, 4)
+    assert sorted(named(house.slates())) == ["e1", "e2"]
+    assert stored_of(house, ann).applied.partition == one
+    assert stored_of(house, ann).applied.offset == 0
 
 
 def fail_once(index: Any) -> None:
