@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from ranking.catalogue import Catalogue, mixed
 from schemas import Reason, SlateItem
 
+Columns = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.object_]]
+"""Rows of the catalogue, scores and sources of lists: U x K each."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -158,3 +161,37 @@ def listed(wanted: Sequence[Wanted], catalogue: Catalogue) -> NDArray[np.bool_]:
             of_N[catalogue.rows_in(one.category)] = True
             listed_UN[u] &= of_N
     return listed_UN
+
+
+def placed(
+    parts: Sequence[Columns],
+    hash_N: NDArray[np.uint64],
+    *,
+    k: int,
+) -> Places:
+    """Lists by rows of the catalogue (-1: no more), part after part, as places."""
+    row_UK, score_UK, source_UK = (np.concatenate(c) for c in zip(*parts, strict=True))
+    row_UK, score_UK, source_UK = _padded(row_UK, score_UK, source_UK, k=k)
+    hash_UK = np.where(row_UK >= 0, hash_N[np.maximum(row_UK, 0)], 0)
+    source_UK[row_UK < 0] = "popular"
+    return Places(
+        hash_UK.astype(np.uint64), score_UK.astype(np.float64).round(6), source_UK
+    )
+
+
+def _padded(
+    row_UK: NDArray[np.int64],
+    score_UK: NDArray[np.float32],
+    source_UK: NDArray[np.object_],
+    *,
+    k: int,
+) -> Columns:
+    """K places, where there are fewer candidates than that."""
+    if row_UK.shape[1] == k:
+        return row_UK, score_UK, source_UK
+    pad = ((0, 0), (0, k - row_UK.shape[1]))
+    return (
+        np.pad(row_UK, pad, constant_values=-1),
+        np.pad(score_UK, pad),
+        np.pad(source_UK, pad, constant_values="popular"),
+    )

@@ -25,7 +25,7 @@ from ranking.features import Sources, items_of
 from ranking.live import Live
 from ranking.model import Fitted, fitted
 from ranking.people import Floats, Ints, people_of
-from ranking.slate import Places, Wanted, listed
+from ranking.slate import Places, Wanted, listed, placed
 from ranking.trend_config import TrendConfig
 from schemas import DecodeError, TrendTable, decode
 from workers import metrics
@@ -183,7 +183,7 @@ class Blending:
             made = ordered(found, self.sources, k=k, tired_UC=tired_UC)
             self._explore(some, listed_UN, *made, k=k)
             parts.append(made)
-        return _placed(parts, catalogue.hash, k=k)
+        return placed(parts, catalogue.hash, k=k)
 
     def answers(
         self, persons: Sequence[Person], held: Masses, said_UD: Floats, *, k: int
@@ -207,7 +207,7 @@ class Blending:
                 tired_UX=self._tired(some, found),
             )  # fmt: skip
             parts.append((row_UK, score_UK, np.full(row_UK.shape, "query", object)))
-        return _placed(parts, catalogue.hash, k=k)
+        return placed(parts, catalogue.hash, k=k)
 
     def _explore(
         self,
@@ -373,33 +373,3 @@ class Blending:
 
     def _align(self, row_X: Ints) -> None:
         self.sources.model.align(self.items.catalogue, self.items.index.vectors, row_X)
-
-
-def _placed(
-    parts: Sequence[tuple[Ints, Floats, NDArray[np.object_]]],
-    hash_N: NDArray[np.uint64],
-    *,
-    k: int,
-) -> Places:
-    """Rows, scores and sources of some people after others as places."""
-    row_UK, score_UK, source_UK = (np.concatenate(c) for c in zip(*parts, strict=True))
-    row_UK, score_UK, source_UK = _padded(row_UK, score_UK, source_UK, k=k)
-    hash_UK = np.where(row_UK >= 0, hash_N[np.maximum(row_UK, 0)], 0)
-    source_UK[row_UK < 0] = "popular"
-    return Places(
-        hash_UK.astype(np.uint64), score_UK.astype(np.float64).round(6), source_UK
-    )
-
-
-def _padded(
-    row_UK: Ints, score_UK: Floats, source_UK: NDArray[np.object_], *, k: int
-) -> tuple[Ints, Floats, NDArray[np.object_]]:
-    """K places, where there are fewer candidates than that."""
-    if row_UK.shape[1] == k:
-        return row_UK, score_UK, source_UK
-    pad = ((0, 0), (0, k - row_UK.shape[1]))
-    return (
-        np.pad(row_UK, pad, constant_values=-1),
-        np.pad(score_UK, pad),
-        np.pad(source_UK, pad, constant_values="popular"),
-    )
