@@ -7,6 +7,7 @@ with one event in its batch, the list written, the blend's lesson and the user s
 """
 
 import argparse
+import gc
 import os
 import random
 import sys
@@ -47,6 +48,7 @@ def main() -> None:
     options.add_argument("--width", type=int, default=256)
     said = options.parse_args()
     torch.set_num_threads(2)
+    gc.set_threshold(50_000, 20, 50)  # as a worker does
     vectors = (
         np.random.default_rng(0).standard_normal((said.items, said.width)).astype("<f4")
     )

@@ -26,6 +26,8 @@ NEW = 300.0
 SHARP = 1.5
 """For each deviation that it is more like the newest touches than others, in powers of e."""
 MOST = 2.0  # deviations
+OLD = 20.0
+"""Half-lives after which newness weighs less than a hundredth of being untouched, whoever is asked."""
 READ = 30  # newest touches that likeness is read from
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 

@@ -20,7 +20,7 @@ from ranking.asked import NEAREST, about, answered
 from ranking.blend import digest, untrained
 from ranking.blend_live import Teacher, lessons, teaches
 from ranking.blended import Candidates, candidates, chunks, ordered, unit
-from ranking.explore import affinity, explored, exploring
+from ranking.explore import OLD, affinity, explored, exploring
 from ranking.features import Sources, items_of
 from ranking.live import Live
 from ranking.model import Fitted, fitted
@@ -243,7 +243,12 @@ class Blending:
         source_UK[at_U, -1] = "explore"
 
     def _affinity(self, states: Sequence[UserState], rows: int) -> Floats:
-        """U x N: by category and by content, to the newest touches."""
+        """U x N: by category and by content, to the newest touches; of no weight, and not
+        looked at, where nothing is new."""
+        newest_ms = self.items.catalogue.published_at_ms[:rows].max(initial=0)
+        as_of_ms = max(state.as_of_ms for state in states)
+        if as_of_ms - newest_ms > OLD * self.config.fresh_half_life_ms:
+            return np.ones((len(states), rows), np.float32)
         people = people_of(states, self.items.catalogue)
         spaces = self.sources.category_NG[:rows], self.sources.vector_ND[:rows]
         return affinity(people, self.items.law, spaces, rows=rows)
