@@ -82,7 +82,8 @@ def main() -> None:
         "queries", "Does what is asked for fit the person, too?", rows,
         f"MovieLens-100k: learned, briefly, from the first {said.history:,} events; {len(asks)} times "
         "somebody asks for the genres of the film that they touch next and had not touched before, "
-        f"{len(titles)} times for a title by chance; one seed",
+        f"{len(titles)} times for a title by chance; one seed; the bound of the person's part "
+        "(ranking/asked.py) was chosen by such asks",
     )  # fmt: skip
 
 
