@@ -89,7 +89,9 @@ def test_a_batch_that_failed_is_answered_once_all_the_same(house, failure):
 
 
 def test_what_is_folded_again_beside_a_batch_that_fails_is_not_forgotten(house):
-    users = {murmur2_partition(name.encode(), 3): name for name in ("ann", "u1", "u2", "u3")}
+    users = {
+        murmur2_partition(name.encode(), 3): name for name in ("ann", "u1", "u2", "u3")
+    }
     (one, ann), (other, bob) = list(users.items())[:2]
     house.tell(click("e1", user=ann))
     house.crash(house.hire(save_every_s=1e9), 4)  # listed, and not saved
