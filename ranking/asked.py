@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ranking.blend import weighed
 from ranking.blended import Candidates
-from ranking.features import Sources, features
+from ranking.features import ENTRY, Sources, features
 from ranking.people import Floats, Ints, People
 
 NEAREST = 200
@@ -54,15 +54,18 @@ def answered(
     *,
     share: float,
     k: int,
+    touched_U: Ints | None = None,
     tired_UX: Floats | None = None,
 ) -> tuple[Ints, Floats]:
     """U x K rows (-1: no more) and how well each fits what was asked and the person. `fit_UX`:
-    cosines to what was asked, which has this share."""
+    cosines to what was asked, which has this share. `touched_U`: items that each person touched
+    ever; of who is new the blend knows only what is popular, and that was not asked for."""
     with torch.inference_mode():
         own_UX = weighed(sources.model.blend, torch.from_numpy(found.feature_UCF)).numpy()
     if tired_UX is not None:
         own_UX = own_UX + tired_UX
-    both_UX = both(fit_UX, own_UX, found.there_UC, share=share)
+    known_U1 = 1.0 if touched_U is None else np.minimum(1, touched_U / ENTRY)[:, None]
+    both_UX = both(fit_UX, own_UX, found.there_UC, share=share, known=known_U1)
     at_UK = np.argsort(-both_UX, axis=1, kind="stable")[:, :k]
     row_UK = np.take_along_axis(found.row_UC, at_UK, axis=1)
     row_UK[~np.take_along_axis(found.there_UC, at_UK, axis=1)] = -1
@@ -71,13 +74,20 @@ def answered(
 
 
 def both(
-    fit_UX: Floats, own_UX: Floats, there_UX: NDArray[np.bool_], *, share: float
+    fit_UX: Floats,
+    own_UX: Floats,
+    there_UX: NDArray[np.bool_],
+    *,
+    share: float,
+    known: float | NDArray[np.float64] = 1.0,
 ) -> NDArray[np.float64]:
     """U x X: fit to what was asked and what the blend says for the person (a logit), in standard
-    deviations within the candidates; -inf where there is none. The person's part is bounded."""
+    deviations within the candidates; -inf where there is none. The person's part is bounded, and
+    counts by how far the person is `known`, from 0 to 1."""
     bounded_UX = MOST * np.tanh(standard(own_UX, there_UX) / MOST)
-    both_UX = share * standard(fit_UX, there_UX) + (1 - share) * bounded_UX
-    told: NDArray[np.float64] = np.where(there_UX, both_UX, -np.inf)
+    both_UX = share * standard(fit_UX, there_UX) + (1 - share) * known * bounded_UX
+    # rounded, so that equals are equals whoever else is in the batch
+    told: NDArray[np.float64] = np.where(there_UX, both_UX.round(5), -np.inf)
     return told
 
 

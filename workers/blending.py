@@ -194,8 +194,9 @@ class Blending:
             some = persons[part]
             row_UX, fit_UX = self._found(some, said_UD[part], limit=NEAREST)
             interest_UD = self._centred(some, held, first=part.start)
+            people = people_of([p.state for p in some], catalogue)
             found = about(
-                people_of([p.state for p in some], catalogue),
+                people,
                 self.sources,
                 row_UX=row_UX,
                 interest_UD=interest_UD,
@@ -204,6 +205,7 @@ class Blending:
             )
             row_UK, score_UK = answered(
                 found, fit_UX, self.sources, share=self.config.query_weight, k=k,
+                touched_U=people.touched_U,
                 tired_UX=self._tired(some, found),
             )  # fmt: skip
             parts.append((row_UK, score_UK, np.full(row_UK.shape, "query", object)))

@@ -148,13 +148,16 @@ def test_whoever_else_is_in_the_batch_changes_nothing():
     several = {
         "q1": query("ann", "q1", vector_of("i20")),
         "q2": query("bob", "q2", vector_of("i09")),
-        "q3": query("ann", "q3", vector_of("i11"), category="odd"),
+        "q3": query("cat", "q3", vector_of("i11"), category="odd"),
         "zoe-i03-51-click": [click("zoe", "i03", n=51)],
     }
     answers = []
     for groups in ([[*several]], [[name] for name in several]):
         town = Town(House(trends=TrendConfig(), lists=ListConfig(blend_rate=0.0)))
-        town.tell(*chains(), click("ann", "i03", n=50), click("bob", "i05", n=50))
+        town.tell(
+            *chains(),
+            *(click(u, f"i0{n}", n=50) for n, u in ((3, "ann"), (5, "bob"), (3, "cat"))),
+        )
         slates = [s for g in groups for s in town.tell(*(e for n in g for e in several[n]))]
         answers.append({s.caused_by[0]: ids(s) for s in slates})
     together, alone = answers

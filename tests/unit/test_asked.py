@@ -67,3 +67,12 @@ def test_what_is_not_there_counts_for_nothing_and_stands_last():
 def test_where_all_are_alike_nothing_is_said(count):
     there = np.arange(6)[None] < count
     assert not standard(np.full((1, 6), 0.3, np.float32), there).any()
+
+
+def test_of_who_is_new_only_what_was_asked_counts():
+    def order(known):
+        told = both(FIT, OWN, ALL, share=0.5, known=np.array([[known]]))
+        return np.argsort(-told[0], kind="stable").tolist()
+
+    assert order(0.0) == np.argsort(-FIT[0], kind="stable").tolist()
+    assert order(1.0) != order(0.0)
