@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ranking.blend import weighed
 from ranking.blended import Candidates
-from ranking.features import ENTRY, Sources, features
+from ranking.features import Sources, features
 from ranking.people import Floats, Ints, People
 
 NEAREST = 200
@@ -26,6 +26,8 @@ NEAREST = 200
 MOST = 2.0
 """Standard deviations that the person's part is worth at most: however seldom an item is
 touched, or however popular another is, who asks for a title finds it."""
+KNOWN = 3.0
+"""Items touched from which on a person's part counts wholly; of a newcomer it is nothing."""
 
 
 def about(
@@ -64,7 +66,7 @@ def answered(
         own_UX = weighed(sources.model.blend, torch.from_numpy(found.feature_UCF)).numpy()
     if tired_UX is not None:
         own_UX = own_UX + tired_UX
-    known_U1 = 1.0 if touched_U is None else np.minimum(1, touched_U / ENTRY)[:, None]
+    known_U1 = 1.0 if touched_U is None else np.minimum(1, touched_U / KNOWN)[:, None]
     both_UX = both(fit_UX, own_UX, found.there_UC, share=share, known=known_U1)
     at_UK = np.argsort(-both_UX, axis=1, kind="stable")[:, :k]
     row_UK = np.take_along_axis(found.row_UC, at_UK, axis=1)
