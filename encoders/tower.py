@@ -208,9 +208,8 @@ class Tower(nn.Module):
         pair_USS = apart_SS.expand(len(there_US), -1, -1)
         if bucket_USS is not None:
             pair_USS = pair_USS + bucket_USS
-            pair_USS[:, :, 0] = apart_SS[
-                :, 0
-            ]  # no time lies between the start and anything
+            # no time lies between the start and anything
+            pair_USS[:, :, 0] = apart_SS[:, 0]
         hidden_USS = ~(there_US[:, None, :] | itself_SS) | later_SS
         return pair_USS.masked_fill(hidden_USS, GAPS * (_FAR + 2))
 

@@ -54,9 +54,9 @@ def answered(
     fit_UX: Floats,
     sources: Sources,
     *,
+    touched_U: Ints,
     share: float,
     k: int,
-    touched_U: Ints | None = None,
     tired_UX: Floats | None = None,
 ) -> tuple[Ints, Floats]:
     """U x K rows (-1: no more) and how well each fits what was asked and the person. `fit_UX`:
@@ -66,7 +66,7 @@ def answered(
         own_UX = weighed(sources.model.blend, torch.from_numpy(found.feature_UCF)).numpy()
     if tired_UX is not None:
         own_UX = own_UX + tired_UX
-    known_U1 = 1.0 if touched_U is None else np.minimum(1, touched_U / KNOWN)[:, None]
+    known_U1 = np.minimum(1, touched_U / KNOWN)[:, None]
     both_UX = both(fit_UX, own_UX, found.there_UC, share=share, known=known_U1)
     at_UK = np.argsort(-both_UX, axis=1, kind="stable")[:, :k]
     row_UK = np.take_along_axis(found.row_UC, at_UK, axis=1)

@@ -20,11 +20,8 @@ from ranking.people import Floats, people_of, touched_mean
 from ranking.slate import Wanted, listed
 
 LESSONS = 16  # people's next steps that are learned from at once
-FIRST, SECOND, LEAST = (
-    0.9,
-    0.999,
-    1e-8,
-)  # Adam's decays, and what it never divides by less than
+# Adam's decays, and what it never divides by less than
+FIRST, SECOND, LEAST = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True, slots=True)
