@@ -9,11 +9,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from workers.terminal import CommandError
 
@@ -27,33 +27,40 @@ class Child:
     log: Path | None
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 def start(
     name: str,
     command: Sequence[str],
     *,
+    among: list[Child],
     env: Mapping[str, str],
     cwd: Path,
     log: Path | None = None,
 ) -> Child:
-    """Starts it; what it writes goes to the end of the log."""
+    """Starts it; what it writes goes to the end of the log. It stands `among` those that are to
+    be stopped before an interruption is heard: none is started and then forgotten."""
     words = list(command)
     if shutil.which("setpriv"):
         words = ["setpriv", "--pdeathsig", "TERM", *words]
     output = log.open("ab") if log else None
     try:
-        process = subprocess.Popen(
-            words,
-            env=dict(env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT if output else None,
-            start_new_session=True,
-        )
+        with _held():
+            process = subprocess.Popen(
+                words,
+                env=dict(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
+                start_new_session=True,
+            )
+            among.append(Child(name, process, log))
     finally:
         if output:
             output.close()
-    return Child(name, process, log)
+    return among[-1]
 
 
 def check(children: Sequence[Child]) -> None:
@@ -100,13 +107,8 @@ def ended_by_sigterm() -> Iterator[None]:
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, interrupt) for number in signals]
-    try:
+    with _handled(interrupt):
         yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -117,13 +119,29 @@ def stopped_in_peace() -> Iterator[ExitStack]:
     try:
         yield stack
     finally:
-        signals = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(number, signal.SIG_IGN) for number in signals]
-        try:
+        with _handled(signal.SIG_IGN):
             stack.close()
-        finally:
-            for number, handler in zip(signals, before, strict=True):
-                signal.signal(number, handler)
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    """An interruption in here is heard at its end."""
+    came: list[int] = []
+    with _handled(lambda number, _: came.append(number)):
+        yield
+    for number in came[:1]:
+        signal.raise_signal(number)
+
+
+@contextmanager
+def _handled(handler: Callable[[int, Any], object] | signal.Handlers) -> Iterator[None]:
+    """In here this happens at a signal to end."""
+    before = [signal.signal(number, handler) for number in SIGNALS]
+    try:
+        yield
+    finally:
+        for number, one in zip(SIGNALS, before, strict=True):
+            signal.signal(number, one)
 
 
 def clean_env(settings: Mapping[str, str]) -> dict[str, str]:

@@ -72,16 +72,16 @@ def start_workers(
     """One worker of each role, writing into logs. They run in the folder, so that what they
     announce is there and not where the caller's own workers are looked for."""
     running: list[children.Child] = []
+    stack.callback(children.stop, running)
     for role in roles():
-        child = children.start(
+        children.start(
             f"{role} worker",
             worker_command(role),
+            among=running,
             env=children.clean_env(settings),
             cwd=folder,
             log=folder / f"{role}.log",
         )
-        stack.callback(children.stop, [child])
-        running.append(child)
     return running
 
 

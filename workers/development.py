@@ -69,8 +69,8 @@ def up() -> int:
             roles = [*ROLES, *learning_roles()]
             for role in roles:
                 command = worker_command(role)
-                running.append(
-                    children.start(f"{role} worker", command, env=env, cwd=Path.cwd())
+                children.start(
+                    f"{role} worker", command, among=running, env=env, cwd=Path.cwd()
                 )
             told = ", ".join(roles)
             console().print(

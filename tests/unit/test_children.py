@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -17,10 +18,11 @@ STUBBORN = (
 )
 
 
-def started(program: str, tmp_path, name: str = "worker") -> children.Child:
+def started(program: str, tmp_path, name: str = "worker", among=None) -> children.Child:
     return children.start(
         name,
         [sys.executable, "-c", program],
+        among=[] if among is None else among,
         env=children.clean_env({}),
         cwd=tmp_path,
         log=tmp_path / f"{name}.log",
@@ -37,6 +39,26 @@ def test_what_was_started_is_ended(tmp_path):
     children.check(ours)
     children.stop(ours)
     assert [child.process.poll() for child in ours] == [-signal.SIGTERM] * 2
+
+
+@pytest.mark.parametrize("number", children.SIGNALS)
+def test_an_interruption_while_one_starts_finds_it_among_those_to_be_ended(
+    tmp_path, monkeypatch, number
+):
+    popen = subprocess.Popen
+
+    def interrupted(*words, **more):
+        made = popen(*words, **more)
+        signal.raise_signal(number)
+        return made
+
+    monkeypatch.setattr(children.subprocess, "Popen", interrupted)
+    ours: list[children.Child] = []
+    with pytest.raises(KeyboardInterrupt), children.ended_by_sigterm():
+        started(WAITS, tmp_path, among=ours)
+    (child,) = ours
+    children.stop(ours)
+    assert child.process.poll() is not None
 
 
 def test_one_that_does_not_listen_is_killed(tmp_path):

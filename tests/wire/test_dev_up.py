@@ -45,6 +45,7 @@ def test_all_roles_come_up_and_answer_and_ctrl_c_ends_all(
     up = children.start(
         "rec dev up",
         [sys.executable, "-m", "workers.cli", "dev", "up"],
+        among=[],
         env=children.clean_env({**env, "PYTHONPATH": str(ROOT)}),
         cwd=tmp_path,
         log=tmp_path / "up.log",
