@@ -9,6 +9,7 @@ the list.
 import argparse
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -30,9 +31,13 @@ from ranking.learn import learn  # noqa: E402
 from ranking.learn_settings import LearnSettings  # noqa: E402
 from schemas import Interaction, encode  # noqa: E402
 from tests.support.kafka import running_kafka  # noqa: E402
-from tests.support.spine import Reader, Spine, spine, vector_of  # noqa: E402
+from tests.support.spine import Process, Reader, Spine, spine, vector_of  # noqa: E402
 from workers.model_files import write_model  # noqa: E402
 
+STAGES = {"list": ("encode", "search", "rank"), "publish": ("publish",), "save": ("save",),
+          "learn": ("learn",)}  # fmt: skip
+SPENT = re.compile(r'\w+_stage_seconds_sum{.*stage="(?P<stage>\w+)".*} (?P<value>\S+)')
+BATCHES = re.compile(r"\w+_batch_records_(?P<what>count|sum){.*} (?P<value>\S+)")
 QUESTION = "How long from a click to its list, exactly once?"
 
 
@@ -53,7 +58,9 @@ def main() -> None:
         if said.blended:
             blend(house, reader, said)
         rates = [int(rate) for rate in said.rates.split(",")]
-        rows = [measure(house, reader, rate=rate, said=said) for rate in rates]
+        rows = [
+            timed(house, reader, worker, rate=rate, said=said) for rate in rates
+        ]
         rows[-1]["worker RSS MiB"] = rss_mib(worker.child.pid)
         reader.close()
         worker.stop()
@@ -97,6 +104,32 @@ def blend(house: Spine, reader: Reader, said: argparse.Namespace) -> None:
         if versions["model"] == card.version:
             return
     raise AssertionError(f"no list names model {card.version}")
+
+
+def timed(
+    house: Spine, reader: Reader, worker: Process, *, rate: int, said: argparse.Namespace
+) -> dict[str, object]:
+    """A rate measured, and what a batch of it cost the worker, stage by stage."""
+    before = stages(worker)
+    row = measure(house, reader, rate=rate, said=said)
+    spent = {stage: now - before.get(stage, 0.0) for stage, now in stages(worker).items()}
+    batches, events = spent.pop("batches"), spent.pop("events")
+    row["events a batch"] = round(events / batches, 1)
+    for name, of in STAGES.items():
+        ms = 1000 * sum(spent.get(stage, 0.0) for stage in of)
+        row[f"{name}, ms a batch"] = round(ms / batches, 1)
+    return row
+
+
+def stages(worker: Process) -> dict[str, float]:
+    """Seconds that the worker has spent in each stage, how many batches and events."""
+    text, out = worker.get("/metrics")[1].decode(), {}
+    for line in text.splitlines():
+        if found := SPENT.match(line):
+            out[found["stage"]] = float(found["value"])
+        elif found := BATCHES.match(line):
+            out["batches" if found["what"] == "count" else "events"] = float(found["value"])
+    return out
 
 
 def measure(

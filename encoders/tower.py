@@ -36,6 +36,7 @@ VALUES = 16
 KINDS = 32
 _FAR = 32  # places further apart than this are all one distance
 _HIDDEN = -1e9
+_START = (_FAR + 1) * GAPS  # row of the pair of the start and anything
 
 
 class TowerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -164,18 +165,17 @@ class Tower(nn.Module):
     ) -> Tensor:
         """hidden_USW: what is known after the start (place 0) and after each entry. With
         `last_U` of these places alone (U x 1 x W): the last block then answers no others."""
-        there_US = visible(entries.item_UL)
-        bucket_USS = None
+        there_US, at_US = visible(entries.item_UL), None
         if self.settings.gaps:
             at_US = torch.cat([entries.at_ms_UL[:, :1], entries.at_ms_UL], dim=1)
-            bucket_USS = gap_of(at_US[:, :, None] - at_US[:, None, :])
-        hidden_USW = self._entered(vector_NW, entries, bucket_USS, there_US)
-        pair_USS = self._pairs(bucket_USS, there_US)
-        *before, final = zip(self.block, self._biases(), strict=True)
-        for block, bias_PH in before:
-            hidden_USW = block(hidden_USW, pair_USS, bias_PH, last_U=None)
-        block, bias_PH = final
-        hidden_USW = block(hidden_USW, pair_USS, bias_PH, last_U=last_U)
+        hidden_USW = self._entered(vector_NW, entries, at_US, there_US)
+        *before, (final, bias_PH) = zip(self.block, self._biases(), strict=True)
+        pair_UTS = self._pairs(at_US, there_US) if before or last_U is None else None
+        for block, earlier_PH in before:
+            hidden_USW = block(hidden_USW, pair_UTS, earlier_PH)
+        if last_U is not None:
+            pair_UTS = self._pairs(at_US, there_US, last_U=last_U)
+        hidden_USW = final(hidden_USW, pair_UTS, bias_PH, last_U=last_U)
         found: Tensor = self.norm(hidden_USW)
         return found
 
@@ -183,7 +183,7 @@ class Tower(nn.Module):
         self,
         vector_NW: Tensor,
         entries: Entries,
-        bucket_USS: Tensor | None,
+        at_US: Tensor | None,
         there_US: Tensor,
     ) -> Tensor:
         """hidden_USW: the start and the entries, before any block."""
@@ -191,8 +191,8 @@ class Tower(nn.Module):
         if self.settings.values:
             value_UL = value_of(entries.value_UL)
             entry_ULW = entry_ULW + self.kind(entries.kind_UL) + self.value(value_UL)
-        if bucket_USS is not None:  # the time since the entry before, where there is one
-            gap_UL = bucket_USS.diagonal(-1, 1, 2).clone()
+        if at_US is not None:  # the time since the entry before, where there is one
+            gap_UL = gap_of(at_US[:, 1:] - at_US[:, :-1])
             gap_UL[:, 0] = 0
             gap_UL[:, 1:] *= there_US[:, 1:-1]
             entry_ULW = entry_ULW + self.gap(gap_UL)
@@ -201,17 +201,28 @@ class Tower(nn.Module):
         entered_USW: Tensor = self.drop(self.enter_norm(hidden_USW))
         return entered_USW
 
-    def _pairs(self, bucket_USS: Tensor | None, there_US: Tensor) -> Tensor:
-        """pair_USS: what lies between two places, as rows of `_biases`: distance and time; the
-        last one where a place may not be seen. The start is at a distance of its own."""
-        apart_SS, itself_SS, later_SS = _apart(there_US.shape[1])
-        pair_USS = apart_SS.expand(len(there_US), -1, -1)
-        if bucket_USS is not None:
-            pair_USS = pair_USS + bucket_USS
+    def _pairs(
+        self, at_US: Tensor | None, there_US: Tensor, *, last_U: Tensor | None = None
+    ) -> Tensor:
+        """pair_UTS: what lies between two places, as rows of `_biases`: distance and time; the
+        last one where a place may not be seen. The start is at a distance of its own. T: all
+        places, or with `last_U` that of each user alone."""
+        apart_SS, hidden_SS = _apart(there_US.shape[1])
+        unseen_US = ~there_US
+        if last_U is None:
+            pair_UTS = apart_SS.expand(len(there_US), -1, -1)
+            # a place sees itself, filling or not, and nothing later
+            itself_SS = torch.eye(there_US.shape[1], dtype=torch.bool)
+            hidden_UTS = (unseen_US[:, None, :] & ~itself_SS) | hidden_SS
+        else:
+            pair_UTS = apart_SS[last_U][:, None]
+            hidden_UTS = (unseen_US | hidden_SS[last_U])[:, None]
+        if at_US is not None:
+            asked_UT = at_US if last_U is None else at_US.gather(1, last_U[:, None])
+            pair_UTS = pair_UTS + gap_of(asked_UT[:, :, None] - at_US[:, None, :])
             # no time lies between the start and anything
-            pair_USS[:, :, 0] = apart_SS[:, 0]
-        hidden_USS = ~(there_US[:, None, :] | itself_SS) | later_SS
-        return pair_USS.masked_fill(hidden_USS, GAPS * (_FAR + 2))
+            pair_UTS[:, :, 0] = _START
+        return pair_UTS.masked_fill(hidden_UTS, GAPS * (_FAR + 2))
 
     def _biases(self) -> list[Tensor]:
         """For each block what is added to attention (pairs x heads). Kept, while the weights
@@ -236,17 +247,13 @@ class Tower(nn.Module):
 
 
 @cache
-def _apart(size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of pairs of so many places: their distance as rows of `_biases`, which are one place, and
-    which are not to be seen yet."""
+def _apart(size: int) -> tuple[Tensor, Tensor]:
+    """Of pairs of so many places: their distance as rows of `_biases`, and which are not to be
+    seen yet."""
     place_S = torch.arange(size, dtype=torch.int32)
-    apart_SS = (place_S[:, None] - place_S[None, :]).clamp(0, _FAR)
-    apart_SS[:, 0] = _FAR + 1
-    return (
-        apart_SS * GAPS,
-        place_S[None, :] == place_S[:, None],
-        place_S[None, :] > place_S[:, None],
-    )
+    apart_SS = (place_S[:, None] - place_S[None, :]).clamp(0, _FAR) * GAPS
+    apart_SS[:, 0] = _START
+    return apart_SS, place_S[None, :] > place_S[:, None]
 
 
 class Block(nn.Module):
@@ -267,10 +274,10 @@ class Block(nn.Module):
     def forward(
         self,
         hidden_USW: Tensor,
-        pair_USS: Tensor,
+        pair_UTS: Tensor,
         bias_PH: Tensor,
         *,
-        last_U: Tensor | None,
+        last_U: Tensor | None = None,
     ) -> Tensor:
         """What each place knows after it (T = S), or with `last_U` that place of each user
         alone (T = 1)."""
@@ -282,8 +289,8 @@ class Block(nn.Module):
             key, value = self._heads(linear(normed_USW, weight[width:], bias[width:]), 2)
             at = torch.arange(len(last_U))[:, None], last_U[:, None]
             (query,) = self._heads(linear(normed_USW[at], weight[:width], bias[:width]), 1)
-            hidden_USW, pair_USS = hidden_USW[at], pair_USS[at]
-        bias_UHTS = embedding(pair_USS, bias_PH).permute(0, 3, 1, 2)
+            hidden_USW = hidden_USW[at]
+        bias_UHTS = embedding(pair_UTS, bias_PH).permute(0, 3, 1, 2)
         if torch.is_grad_enabled():  # where the bias learns, torch has nothing faster
             logit_UHTS = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
             seen_UHTV = softmax(logit_UHTS + bias_UHTS, dim=-1) @ value

@@ -207,8 +207,8 @@ def itemwise(sources: Sources, *, as_of_ms: int) -> Floats:
     age_N = np.maximum(0, as_of_ms - published_N) / FRESH_MS
     out[-3] = np.where(catalogue.hash[:rows] != 0, np.exp2(-age_N), 0)
     out[-2] = ages(published_N, as_of_ms=as_of_ms) / _DOUBLINGS
-    known_N: NDArray[np.bool_] = np.asarray(sources.vector_ND[:rows].any(axis=1))
-    out[-1, : len(known_N)] = known_N
+    vector_ND = sources.vector_ND[:rows]
+    out[-1, : len(vector_ND)] = np.einsum("nd,nd->n", vector_ND, vector_ND) > 0
     return out
 
 

@@ -207,24 +207,36 @@ def _check_depth(value: bytes, encoding: Encoding) -> None:
 
 def _too_deep(tree: Any) -> tuple[str, Any] | None:
     """The first place under which nesting goes on beyond the limit: its path and what is there."""
-    level: list[tuple[str, Any]] = [("", tree)]
+    level: list[Any] = [tree]
     for _ in range(MAX_DEPTH):
         level = [
-            (f"{path}{step}", below)
-            for path, above in level
-            for step, below in _below(above)
-            if isinstance(below, (dict, list, tuple))
+            value
+            for above in level
+            for value in (above.values() if type(above) is dict else above)
+            if type(value) in _CONTAINERS  # a decoder makes no others, and there are many
         ]
-    return (level[0][0].lstrip("."), level[0][1]) if level else None
+    return _place(tree, level[0]) if level else None
 
 
-def _below(tree: Any) -> Iterator[tuple[str, Any]]:
+def _place(tree: Any, wanted: Any) -> tuple[str, Any]:
+    """Where in the tree this very map or list is, and it."""
+    level: list[tuple[str, Any]] = [("", tree)]
+    while all(value is not wanted for _, value in level):
+        level = [
+            (f"{path}{step}", below) for path, above in level for step, below in _steps(above)
+        ]
+    path = next(path for path, value in level if value is wanted)
+    return path.lstrip("."), wanted
+
+
+def _steps(tree: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(tree, dict):
         yield from ((f".{key}", value) for key, value in tree.items())
-    else:
+    elif isinstance(tree, (list, tuple)):
         yield from ((f"[{at}]", value) for at, value in enumerate(tree))
 
 
+_CONTAINERS = (dict, list)
 _REMEDIES = {
     "missing_field": "add the field",
     "wrong_field": "send the type and range that the JSON Schema of this record gives",
