@@ -58,9 +58,7 @@ def main() -> None:
         if said.blended:
             blend(house, reader, said)
         rates = [int(rate) for rate in said.rates.split(",")]
-        rows = [
-            timed(house, reader, worker, rate=rate, said=said) for rate in rates
-        ]
+        rows = [timed(house, reader, worker, rate=rate, said=said) for rate in rates]
         rows[-1]["worker RSS MiB"] = rss_mib(worker.child.pid)
         reader.close()
         worker.stop()

@@ -44,8 +44,8 @@ class TowerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     width: Positive = 64
     """width of the vectors of users and items"""
-    blocks: Positive = 2
-    heads: Positive = 2
+    blocks: Positive = 1
+    heads: Positive = 4
     length: Positive = 50
     """entries of the ring that are read, newest first to stay"""
     interests: Positive = 1

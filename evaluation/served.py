@@ -137,12 +137,11 @@ class Served:
 
     def fit(self, history: Log) -> None:
         """The history flows through the worker and the trends, then a model is learned."""
-        fusion, self._users = load_fusion(self.config), history.users
+        self._users = history.users
         self._row = {item.item_id: n for n, item in enumerate(self.items)}
-        rows = [{"text": torch.from_numpy(v)} for v in self.vector_IW]
-        self._fused = fusion.fuse(columns_of(rows), rows=len(rows)).vector_ED.numpy()
+        self._fused = fused(self.vector_IW, self.config)
         self._replay = Replay(
-            encoder=fusion.version,
+            encoder=self.encoder,
             width=self.config.width,
             now_ms=int(history.at_ms_E[0]) if len(history) else 0,
             lists=ListConfig(
@@ -270,29 +269,7 @@ class Served:
 
     def _columns(self) -> LearnLog:
         """The log as the train worker keeps it."""
-        log, nan = self._log, float("nan")
-        events = len(log)
-        return LearnLog(
-            user_E=np.array([hash64(e.user_id) for e in log], np.uint64),
-            item_E=np.array([hash64(e.item_id) for e in log], np.uint64),
-            kind_E=np.array([CODES[e.kind] for e in log], np.uint8),
-            value_E=np.array(
-                [nan if e.value is None else e.value for e in log], np.float32
-            ),
-            at_ms_E=np.array([e.at_ms for e in log], np.int64),
-            offset_E=np.arange(events),
-            partition_E=np.zeros(events, np.int32),
-            items=LearnItems(
-                hash_I=np.array([hash64(i.item_id) for i in self.items], np.uint64),
-                item_id_I=[i.item_id for i in self.items],
-                categories_I=[frozenset(i.categories) for i in self.items],
-                published_at_ms_I=np.array(
-                    [i.published_at_ms or 0 for i in self.items], np.int64
-                ),
-                vector_ID=self._fused,
-                encoder=load_fusion(self.config).version,
-            ),
-        )
+        return learn_log(self._log, self.items, self._fused, encoder=self.encoder)
 
     def _vectors(self, item: Item, fused: Floats, vector: Floats) -> ItemVectors:
         slot = Slot(
@@ -307,6 +284,38 @@ class Served:
             fused=fused.astype("<f4").tobytes(),
             encoder=self._replay.encoder,
         )
+
+
+def fused(vector_IW: Floats, config: EncoderConfig) -> Floats:
+    """I x D: what the encode worker fuses of texts alone."""
+    rows = [{"text": torch.from_numpy(vector_W)} for vector_W in vector_IW]
+    made = load_fusion(config).fuse(columns_of(rows), rows=len(rows))
+    vector_ID: Floats = made.vector_ED.numpy()
+    return vector_ID
+
+
+def learn_log(
+    events: Sequence[Interaction], items: Sequence[Item], fused_ID: Floats, *, encoder: str
+) -> LearnLog:
+    """Events as the train worker keeps them."""
+    nan = float("nan")
+    return LearnLog(
+        user_E=np.array([hash64(e.user_id) for e in events], np.uint64),
+        item_E=np.array([hash64(e.item_id) for e in events], np.uint64),
+        kind_E=np.array([CODES[e.kind] for e in events], np.uint8),
+        value_E=np.array([nan if e.value is None else e.value for e in events], np.float32),
+        at_ms_E=np.array([e.at_ms for e in events], np.int64),
+        offset_E=np.arange(len(events)),
+        partition_E=np.zeros(len(events), np.int32),
+        items=LearnItems(
+            hash_I=np.array([hash64(i.item_id) for i in items], np.uint64),
+            item_id_I=[i.item_id for i in items],
+            categories_I=[frozenset(i.categories) for i in items],
+            published_at_ms_I=np.array([i.published_at_ms or 0 for i in items], np.int64),
+            vector_ID=fused_ID,
+            encoder=encoder,
+        ),
+    )
 
 
 def trend_event(event: Interaction, *, offset: int) -> TrendEvent:

@@ -37,13 +37,13 @@ def about(
     row_UX: Ints,
     interest_UD: Floats,
     like_UX: Floats | None = None,
-    memory_UW: Tensor | None = None,
+    memory_UV: Tensor | None = None,
 ) -> Candidates:
     """What a search found (rows, -1: none), with the features of each for the person. `like_UX`:
     likeness to the interest, where items are too many to compare it with all."""
     found = None if like_UX is None else (row_UX, like_UX)
     told = features(
-        people, sources, interest_UD=interest_UD, memory_UW=memory_UW, found=found
+        people, sources, interest_UD=interest_UD, memory_UV=memory_UV, found=found
     )
     safe_UX = np.maximum(row_UX, 0)
     return Candidates(safe_UX, row_UX >= 0, told.of(safe_UX))

@@ -68,8 +68,8 @@ def lessons(states: Sequence[UserState], sources: Sources) -> list[Lesson]:
         sources,
         listed_UN=listed(wanted, catalogue),
         interest_UD=unit(touched_mean(people, law, vector_ND)),
-        memory_UW=torch.from_numpy(
-            touched_mean(people, law, sources.model.vector_NW.numpy())
+        memory_UV=torch.from_numpy(
+            touched_mean(people, law, sources.model.vector_NV.numpy())
         ),
     )
     # Only what would have been a candidate teaches: one that was put among the prior's best

@@ -47,14 +47,14 @@ def candidates(
     found: tuple[Ints, Floats] | None = None,
     others_UX: Ints | None = None,
     wanted_U: Ints | None = None,
-    memory_UW: Tensor | None = None,
+    memory_UV: Tensor | None = None,
     size: int = CANDIDATES,
 ) -> Candidates:
     """The prior's best of what may be listed; what a search by content found (rows, likeness)
     and `others_UX` (rows, -1: none) stand beside them. With `wanted_U` that item stands first in
     every row, so that it can be learned from."""
     told = features(
-        people, sources, interest_UD=interest_UD, memory_UW=memory_UW, found=found
+        people, sources, interest_UD=interest_UD, memory_UV=memory_UV, found=found
     )
     weight_F = sources.model.blend.prior_now().detach().numpy()
     below_UN = told.prior(-weight_F)

@@ -133,7 +133,7 @@ def features(
     sources: Sources,
     *,
     interest_UD: Floats,
-    memory_UW: Tensor | None = None,
+    memory_UV: Tensor | None = None,
     found: tuple[Ints, Floats] | None = None,
 ) -> Features:
     """The features of these people, and of all items as of the newest trends. `found`:
@@ -146,7 +146,7 @@ def features(
         at["ease"][:] = model.ease.scatter(past, rows=rows, as_of_ms_U=people.as_of_ms_U)
     past = past.newest(READ).below(rows)
     _followed(at, people, past, live)
-    score_UN = model.sequence(people, memory_UW)
+    score_UN = model.sequence(people, memory_UV)
     if score_UN is not None:
         at["sequence"][:, : score_UN.shape[1]] = score_UN
     of_items = sources.of_items

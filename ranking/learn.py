@@ -1,8 +1,8 @@
-"""A ranking model from a log: what speaks for what, the user tower, and the blend over all.
+"""A ranking model from a log: what speaks for what, user towers, and the blend over all.
 
-    first part of the log -> ease, tower
+    first part of the log -> ease, towers
     the rest, step by step: features as lists would have had them -> what was touched next
-    -> prior, blend;  then ease and tower again, of everything
+    -> prior, blend;  then ease and towers again, of everything
 
 What the blend weighs is always out of the sample that its sources learned from, and as stale as
 it will be when it serves. `judge` asks a model before each of the newest events.
@@ -10,7 +10,7 @@ it will be when it serves. `judge` asks a model before each of the newest events
 Shapes:  E = events,  U = events of a block,  N = rows,  C = candidates,  F = features
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -39,7 +39,7 @@ from ranking.fold_live import fold_live
 from ranking.follows import Follows
 from ranking.learn_log import UNTIL_MS, Judged, LearnLog
 from ranking.learn_settings import LearnSettings
-from ranking.model import Fitted, fitted, tower_content, tower_of, tower_tensors
+from ranking.model import Fitted, fitted, tower_content, tower_tensors, towers_of
 from ranking.people import Ints
 from ranking.trend_config import TrendConfig
 from ranking.world import World
@@ -69,17 +69,19 @@ def learn(
     if events < settings.least:
         raise ValueError(f"{events} events: a model needs {settings.least}; wait for more")
     begin = max(int(events * (1 - settings.tail)), events - settings.most, 1)
-    blend, tower = _blend(
+    blend, towers = _blend(
         world, begin, seed=seed, settings=settings, trends=trends, told=progress
     )
     progress("ease", 0.0)
     to_NK, weight_NK = ease(world.pasts, items=world.catalogue.size, end=events)
     if settings.anew:
-        tower = _tower(world, end=events, seed=seed, settings=settings, told=progress)
-    elif tower is not None:
-        tower = _tuned(world, tower, end=events, new=min(settings.refresh, events - begin))
+        towers = _towers(world, end=events, seed=seed, settings=settings, told=progress)
+    else:
+        towers = _tuned(
+            world, towers, end=events, new=min(settings.refresh, events - begin)
+        )
     progress("done", 1.0)
-    return _tensors(world, to_NK, weight_NK, tower, blend, whole=len(log))
+    return _tensors(world, to_NK, weight_NK, towers, blend, whole=len(log))
 
 
 def follows_on(tensors: Mapping[str, Tensor], *, events: int) -> bool:
@@ -107,20 +109,20 @@ def learn_on(
     new = int((world.log.at_ms_E > int(tensors[UNTIL_MS])).sum())
     progress("ease", 0.0)
     to_NK, weight_NK = ease(world.pasts, items=world.catalogue.size, end=events)
-    tower = tower_of(tensors)
-    if tower is not None and new:
+    towers = towers_of(tensors)
+    if new:
         progress("tower", 0.0)
-        tower = _tuned(world, tower, end=events, new=new)
+        towers = _tuned(world, towers, end=events, new=new)
     progress("done", 1.0)
     blend = blend_of(tensors)
-    return _tensors(world, to_NK, weight_NK, tower, blend, whole=int(tensors["whole"]))
+    return _tensors(world, to_NK, weight_NK, towers, blend, whole=int(tensors["whole"]))
 
 
 def _tensors(
     world: World,
     to_NK: NDArray[np.int32],
     weight_NK: NDArray[np.float32],
-    tower: TowerModel | None,
+    towers: Sequence[TowerModel],
     blend: Blend,
     *,
     whole: int,
@@ -132,7 +134,7 @@ def _tensors(
         "whole": torch.tensor(whole),
         "ease.to": torch.from_numpy(to_NK),
         "ease.weight": torch.from_numpy(weight_NK),
-        **(tower_tensors(tower) if tower is not None else {}),
+        **tower_tensors(towers),
         **blend_tensors(blend),
     }
 
@@ -153,7 +155,7 @@ def judge(
     world = World.of(log, law)
     hit_N = np.full(newest, np.nan, np.float32)
     model = (
-        Fitted("", None, None, untrained())
+        Fitted("", None, (), untrained())
         if tensors is None
         else fitted(tensors, world.catalogue, version="")
     )
@@ -165,7 +167,7 @@ def judge(
         row_UK, _, _ = ordered(
             candidates(
                 world.pasts.people(event_U), sources, listed_UN=world.listed(event_U), interest_UD=world.interest(event_U, sources),
-                memory_UW=world.memory(event_U, model),
+                memory_UV=world.memory(event_U, model),
             ), sources, k=k,
         )  # fmt: skip
         hit_U = (row_UK == world.pasts.row_E[event_U][:, None]).any(axis=1)
@@ -198,11 +200,11 @@ def _blend(
     settings: LearnSettings,
     trends: TrendConfig,
     told: Progress,
-) -> tuple[Blend, TowerModel | None]:
+) -> tuple[Blend, Sequence[TowerModel]]:
     """Step through the tail twice: a part of it for the prior, all of it for the blend."""
     rng = np.random.default_rng(seed)
-    tower = _tower(world, end=begin, seed=seed, settings=settings, told=told)
-    model = Fitted("", None, tower, untrained())
+    towers = _towers(world, end=begin, seed=seed, settings=settings, told=told)
+    model = Fitted("", None, towers, untrained())
     short = min(begin + settings.refresh, len(world.log))
     feature_ECF = _gathered(
         world, model, begin, short, rng=rng, settings=settings, trends=trends, told=told
@@ -229,7 +231,7 @@ def _blend(
         prior=False,
         start=model.blend,
     )
-    return blend, tower
+    return blend, towers
 
 
 def _gathered(
@@ -246,7 +248,7 @@ def _gathered(
     """E x C x F: features of what was touched (place 0) and of others: half what the prior
     would choose, half by chance."""
     sources = world.sources(model, trends)
-    out, tower = [], model.tower
+    out, towers = [], model.towers
     rows, half = world.catalogue.size, settings.candidates // 2
     done = begin
     for block_U, fresh_U in _steps(world, sources, begin, end, block=64):
@@ -258,8 +260,10 @@ def _gathered(
             done = int(block_U[0])
             to_NK, weight_NK = ease(world.pasts, items=rows, end=done)
             model.ease = Follows.fixed(np.arange(rows), to_NK.astype(np.int64), weight_NK)
-            if tower is not None and done > begin:
-                model.tower = tower = _tuned(world, tower, end=done, new=settings.refresh)
+            if done > begin:
+                model.towers = towers = _tuned(
+                    world, towers, end=done, new=settings.refresh
+                )
             model.align(world.catalogue, world.vectors, np.arange(rows))
         told("features", (block_U[0] - begin) / max(1, end - begin))
         event_U = block_U[fresh_U]
@@ -269,7 +273,7 @@ def _gathered(
         chance_UX = rng.integers(0, rows, (len(event_U), half))
         found = candidates(
             world.pasts.people(event_U), sources, listed_UN=listed_UN,             interest_UD=world.interest(event_U, sources), wanted_U=wanted_U,
-            others_UX=chance_UX, size=half, memory_UW=world.memory(event_U, model),
+            others_UX=chance_UX, size=half, memory_UV=world.memory(event_U, model),
         )  # fmt: skip
         there_UC = found.there_UC.copy()
         there_UC[:, half:] &= found.row_UC[:, half:] != wanted_U[:, None]
@@ -299,35 +303,43 @@ def _touches(world: World, end: int) -> Touches:
 
 
 def _content(world: World, tower: TowerSettings) -> NDArray[np.float32] | None:
-    if not tower.content_width:
-        return None
     published_N = world.catalogue.published_at_ms[: world.catalogue.size]
     return tower_content(world.vector_ND, published_N, tower)
 
 
-def _tower(
+def _towers(
     world: World, *, end: int, seed: int, settings: LearnSettings, told: Progress
-) -> TowerModel | None:
+) -> list[TowerModel]:
     if settings.tower is None or end < settings.least:
-        return None
+        return []
+    net, count = settings.tower, settings.towers
     net = msgspec.structs.replace(
-        settings.tower,
+        net,
         content_width=world.vector_ND.shape[1] + AGES,
         aged_at_ms=max(1, int(world.log.at_ms_E[:end].max())),
     )
-    return train(
-        _touches(world, end), _content(world, net), world.catalogue.name[: world.catalogue.size],
-        settings=net, training=TowerTraining(epochs=settings.tower_epochs, seed=seed),
-        progress=lambda share, _: told("tower", share),
-    )  # fmt: skip
+    return [
+        train(
+            _touches(world, end), _content(world, net),
+            world.catalogue.name[: world.catalogue.size], settings=net,
+            training=TowerTraining(epochs=settings.tower_epochs, seed=count * seed + t),
+            progress=lambda share, _, t=t: told("tower", (t + share) / count),  # type: ignore[misc]
+        )
+        for t in range(count)
+    ]  # fmt: skip
 
 
-def _tuned(world: World, tower: TowerModel, *, end: int, new: int) -> TowerModel:
-    return fine_tune(
-        tower, _touches(world, end), _content(world, tower.settings),
-        world.catalogue.name[: world.catalogue.size], new=new,
-        tuning=FineTuning(recent=max(4_000, new)),
-    )  # fmt: skip
+def _tuned(
+    world: World, towers: Sequence[TowerModel], *, end: int, new: int
+) -> list[TowerModel]:
+    return [
+        fine_tune(
+            tower, _touches(world, end), _content(world, tower.settings),
+            world.catalogue.name[: world.catalogue.size], new=new,
+            tuning=FineTuning(recent=max(4_000, new)), training=TowerTraining(seed=t),
+        )
+        for t, tower in enumerate(towers)
+    ]  # fmt: skip
 
 
 __all__ = ["LearnSettings", "follows_on", "judge", "learn", "learn_on"]

@@ -1,5 +1,7 @@
 """What an operator may choose about learning a model. Values only."""
 
+from typing import Annotated
+
 import msgspec
 
 from encoders.tower import TowerSettings
@@ -24,7 +26,9 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """weight of a touch of an item that few touched, against others, for the blend"""
     learning_rate: float = 3e-3
     tower: TowerSettings | None = TowerSettings()
-    """the user tower; null: none"""
+    """the user towers; null: none"""
+    towers: Annotated[int, msgspec.Meta(ge=1)] = 2
+    """how many, which began by other seeds and speak as one"""
     tower_epochs: int = 16
     anew: bool = True
     """whether the tower is learned anew from the whole log once the blend is learned, rather than only

@@ -94,11 +94,11 @@ class World:
         return unit((weight_UL[:, None, :] @ centred_ND[row_UL])[:, 0].astype(np.float32))
 
     def memory(self, event_U: Ints, model: Fitted) -> Tensor | None:
-        """U x W: the mean of the tower's vectors of all that was touched, by what each touch
+        """U x V: the mean of the towers' vectors of all that was touched, by what each touch
         was worth."""
-        if not len(model.vector_NW):
+        if not len(model.vector_NV):
             return None
-        mass_UN = torch.zeros(len(event_U), len(model.vector_NW))
+        mass_UN = torch.zeros(len(event_U), len(model.vector_NV))
         for u, event in enumerate(event_U.tolist()):
             first, place = int(self.pasts.first_E[event]), int(self.pasts.place_E[event])
             held_X = self.pasts.event_G[first:place]
@@ -108,7 +108,7 @@ class World:
                 torch.from_numpy(self.mass_E[held_X]),
             )
         size_U1 = mass_UN.abs().sum(dim=1, keepdim=True).clamp_min(1e-6)
-        return mass_UN @ model.vector_NW / size_U1
+        return mass_UN @ model.vector_NV / size_U1
 
     def listed(self, event_U: Ints) -> NDArray[np.bool_]:
         """U x N: what may be listed: items that are here and were not touched before."""

@@ -223,7 +223,9 @@ def _place(tree: Any, wanted: Any) -> tuple[str, Any]:
     level: list[tuple[str, Any]] = [("", tree)]
     while all(value is not wanted for _, value in level):
         level = [
-            (f"{path}{step}", below) for path, above in level for step, below in _steps(above)
+            (f"{path}{step}", below)
+            for path, above in level
+            for step, below in _steps(above)
         ]
     path = next(path for path, value in level if value is wanted)
     return path.lstrip("."), wanted

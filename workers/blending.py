@@ -78,7 +78,7 @@ class Blending:
     model_space: str = ""  # whose vectors the model in force learned from
 
     def __post_init__(self) -> None:
-        model = Fitted(UNTRAINED, None, None, untrained())
+        model = Fitted(UNTRAINED, None, (), untrained())
         self.sources = Sources(self.items.catalogue, Live(self.trends), model)
         self.teacher = Teacher(self.config.blend_rate)
 
@@ -112,7 +112,7 @@ class Blending:
         try:
             made = fitted(model.tensors, items.catalogue, version=model.version)
             if model.encoder and model.encoder != items.encoder:
-                made.tower = None  # it read vectors of another space
+                made.towers = ()  # it read vectors of another space
             made.align(items.catalogue, items.index.vectors, np.zeros(0, np.int64))
         except (KeyError, IndexError, ValueError, RuntimeError) as error:
             metrics.model_loaded("other")
@@ -134,14 +134,14 @@ class Blending:
             self.space, self.averaged = self.items.encoder, -1
             changed = set(self.items.catalogue.row_of)
             if self.model_space not in ("", self.space):
-                self.sources.model.tower = None
+                self.sources.model.towers = ()
         if changed:
             self._mean()
         row_X = self.items.catalogue.place(np.fromiter(changed, np.uint64))
         self.sources.describe(row_X)
         if changed:
             self._place(row_X)
-        if changed or len(self.sources.model.vector_NW) < self.items.catalogue.size:
+        if changed or len(self.sources.model.vector_NV) < self.items.catalogue.size:
             self._align(row_X)
         if changed:
             self.sources.of_items = None
@@ -201,7 +201,7 @@ class Blending:
                 row_UX=row_UX,
                 interest_UD=interest_UD,
                 like_UX=self._like(row_UX, interest_UD),
-                memory_UW=self._memory(held, part.start, len(some)),
+                memory_UV=self._memory(held, part.start, len(some)),
             )
             row_UK, score_UK = answered(
                 found, fit_UX, self.sources, share=self.config.query_weight, k=k,
@@ -273,7 +273,7 @@ class Blending:
             found=None
             if len(self.sources.vector_ND)
             else self._found(persons, interest_UD),
-            memory_UW=self._memory(held, first, len(persons)),
+            memory_UV=self._memory(held, first, len(persons)),
         )
 
     def _found(
@@ -321,24 +321,24 @@ class Blending:
         return unit(interest_UD)
 
     def _memory(self, held: Masses, first: int, count: int) -> Tensor | None:
-        """U x W: the mean of the tower's vectors of all that was touched, by their masses."""
-        vector_NW = self.sources.model.vector_NW
-        if not len(vector_NW):
+        """U x V: the mean of the towers' vectors of all that was touched, by their masses."""
+        vector_NV = self.sources.model.vector_NV
+        if not len(vector_NV):
             return None
         start_U = held.start_U[first : first + count + 1]
         names = held.item_E[start_U[0] : start_U[-1]]
         row_E = self.items.catalogue.named.find(names)
         weight_E = held.weight_E[start_U[0] : start_U[-1]].copy()
-        weight_E[(row_E < 0) | (row_E >= len(vector_NW))] = 0
-        row_E = np.clip(row_E, 0, len(vector_NW) - 1)
+        weight_E[(row_E < 0) | (row_E >= len(vector_NV))] = 0
+        row_E = np.clip(row_E, 0, len(vector_NV) - 1)
         whole = np.concatenate([[0.0], np.cumsum(np.abs(weight_E), dtype=np.float64)])
         begin_U = start_U - start_U[0]
         mass_U = np.maximum(whole[begin_U[1:]] - whole[begin_U[:-1]], 1e-9)
-        summed_UW = torch.nn.functional.embedding_bag(
-            torch.from_numpy(row_E), vector_NW, torch.from_numpy(begin_U[:-1].copy()),
+        summed_UV = torch.nn.functional.embedding_bag(
+            torch.from_numpy(row_E), vector_NV, torch.from_numpy(begin_U[:-1].copy()),
             mode="sum", per_sample_weights=torch.from_numpy(weight_E.astype(np.float32)),
         )  # fmt: skip
-        return summed_UW / torch.from_numpy(mass_U.astype(np.float32))[:, None]
+        return summed_UV / torch.from_numpy(mass_U.astype(np.float32))[:, None]
 
     def _tired(self, persons: Sequence[Person], found: Candidates) -> Floats | None:
         """U x C: what is taken off for each time that an item was shown without an answer."""

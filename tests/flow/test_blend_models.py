@@ -74,7 +74,7 @@ def tower_model(version: str, *, encoder: str) -> Model:
         TowerSettings(width=8, heads=2, blocks=1, length=5, content_width=WIDTH), items=30
     )
     hash_M = np.array([hash64(name) for name in NAMES], np.uint64)
-    made = tower_tensors(TowerModel.of(net, hash_M))
+    made = tower_tensors([TowerModel.of(net, hash_M)])
     weigher = untrained()
     weigher.linear.weight.zero_()
     weigher.linear.weight[0, 4] = weigher.prior_F[4] = 10.0  # sequence
@@ -89,15 +89,15 @@ def test_a_tower_speaks_only_in_the_space_that_it_was_trained_in(town, encoder):
     assert slate.versions["model"] == "t1"
     assert len(slate.items) == 10
     blending = town.worker.lists.blending
-    assert (blending.sources.model.tower is not None) == (encoder == SPACE)
+    assert bool(blending.sources.model.towers) == (encoder == SPACE)
     if encoder == SPACE:
-        assert blending.sources.model.vector_NW[: len(NAMES)].any(dim=1).all()
+        assert blending.sources.model.vector_NV[: len(NAMES)].any(dim=1).all()
         town.house.item("brand-new", categories=["odd"])
         town.ask("ann", "v1")
-        assert len(blending.sources.model.vector_NW) == blending.items.catalogue.size
+        assert len(blending.sources.model.vector_NV) == blending.items.catalogue.size
         blending.items.encoder = "another-space"  # a space is rolled out
         blending.refresh()
-        assert blending.sources.model.tower is None
+        assert not blending.sources.model.towers
 
 
 def test_a_ranker_of_content_alone_can_still_be_chosen():

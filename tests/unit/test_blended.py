@@ -46,7 +46,7 @@ def world(items: int = ITEMS, *, vectors: bool = True) -> Sources:
         ],
         catalogue,
     )
-    sources = Sources(catalogue, live, Fitted("", None, None, untrained()))
+    sources = Sources(catalogue, live, Fitted("", None, (), untrained()))
     rows = np.arange(items)
     sources.describe(rows)
     rng = np.random.default_rng(0)
@@ -175,7 +175,7 @@ def test_far_apart_scores_leave_no_hole_in_a_list():
     sources = world()
     blend = untrained()
     blend.linear.weight.mul_(500.0)
-    sources.model = Fitted("", None, None, blend)
+    sources.model = Fitted("", None, (), blend)
     listed_UN = np.ones((1, ITEMS), bool)
     listed_UN[0, ::2] = False
     row_UK, _, _ = listed(people([2]), sources, listed_UN, k=20)
@@ -342,7 +342,7 @@ def test_learned_edges_speak_with_their_signs():
     ease = Follows.fixed(
         np.array([3]), np.array([[9, 11]], np.int32), np.array([[2.0, -2.0]], np.float32)
     )
-    sources.model = Fitted("", ease, None, untrained())
+    sources.model = Fitted("", ease, (), untrained())
     who = people([3])
     told = features(who, sources, interest_UD=interests(who, sources))
     ease_N = told.paired_FUN[FEATURES.index("ease"), 0]

@@ -11,8 +11,9 @@ import torch
 from msgspec.structs import replace as with_
 from safetensors.torch import load, save
 
-from encoders.law import CODES
-from encoders.tower import TowerSettings
+from encoders.law import CODES, Law
+from encoders.tower import Tower, TowerSettings
+from encoders.tower_model import TowerModel
 from ranking.ages import AGES
 from ranking.blend import Blend, blend_tensors
 from ranking.catalogue import Catalogue
@@ -22,7 +23,8 @@ from ranking.follows import Past
 from ranking.histories import Pasts
 from ranking.learn import LearnSettings, judge, learn
 from ranking.learn_log import UNTIL_MS, Judged, LearnItems, LearnLog, gain
-from ranking.model import Fitted, fitted, tower_of
+from ranking.model import Fitted, fitted, tower_tensors, towers_of
+from ranking.world import World
 
 ITEMS, PEOPLE, EACH, GENRES, WIDTH = 300, 60, 50, 6, 8
 NEWEST = 400
@@ -135,13 +137,42 @@ def test_what_was_learned_foretells_more_than_plain_weights_and_popularity(learn
     assert gain(best, plain)[0] > 0.01
 
 
-def test_a_tower_is_part_of_the_model_and_does_no_harm(learned, towered):
-    model = tower_of(towered)
-    assert model is not None
+def test_towers_are_part_of_the_model_and_do_no_harm(learned, towered):
+    models = towers_of(towered)
     aged_at_ms = int(LOG.before(NEWEST).at_ms_E.max())
-    assert model.settings == with_(NET, content_width=WIDTH + AGES, aged_at_ms=aged_at_ms)
-    assert tower_of(learned) is None
+    net = with_(NET, content_width=WIDTH + AGES, aged_at_ms=aged_at_ms)
+    assert [model.settings for model in models] == [net, net]
+    assert models[0].version != models[1].version  # they began by other seeds
+    assert towers_of(learned) == []
     assert judge(towered, LOG, newest=NEWEST).score > popular_hits(LOG, NEWEST) + 0.1
+
+
+def test_several_towers_speak_by_the_mean_of_their_logits(towered):
+    world, event_U = World.of(LOG, Law()), np.arange(len(LOG) - 20, len(LOG))
+
+    def told(models: list[TowerModel]) -> torch.Tensor:
+        rest = {n: t for n, t in towered.items() if not n.startswith("tower")}
+        model = fitted(rest | tower_tensors(models), world.catalogue, version="v")
+        model.align(world.catalogue, world.vectors, np.zeros(0, np.int64))
+        said = model.sequence(world.pasts.people(event_U), world.memory(event_U, model))
+        assert said is not None
+        return torch.from_numpy(said)
+
+    one, other = towers_of(towered)
+    apart = told([one]), told([other])
+    assert not torch.allclose(*apart, atol=1e-2)
+    mean = torch.log_softmax((apart[0] + apart[1]) / 2, dim=1)
+    torch.testing.assert_close(told([one, other]), mean, atol=1e-4, rtol=1e-4)
+
+
+def test_towers_of_unlike_settings_are_refused(towered):
+    first = towers_of(towered)[0]
+    narrow = TowerModel.of(
+        Tower(with_(NET, width=8), items=len(first.hash_N)), first.hash_N
+    )
+    told = tower_tensors([first, narrow]) | {"items": towered["items"]}
+    with pytest.raises(ValueError, match="tower 1 has other settings"):
+        towers_of(told)
 
 
 @pytest.mark.parametrize("way", [PLAIN, TINY], ids=["without a tower", "with one"])
@@ -283,7 +314,7 @@ def test_a_model_of_items_that_the_catalogue_does_not_have_is_lined_up(towered):
         return np.zeros((len(hash_X), WIDTH), np.float32), np.zeros(len(hash_X), bool)
 
     model.align(catalogue, vectors, np.zeros(0, np.int64))
-    assert len(model.vector_NW) == len(model.bias_N) == catalogue.size
+    assert len(model.vector_NV) == len(model.bias_NT) == catalogue.size
     assert model.ease is not None
     whole = fitted(towered, catalogue_of(LOG.items.hash_I), version="v")
     assert whole.ease is not None

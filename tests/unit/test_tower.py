@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,9 @@ from encoders.tower_data import Histories, Touches, batch, prefixes, windows
 from encoders.tower_model import TowerModel, card, load
 
 ITEMS, CONTENT = 12, 5
-SMALL = TowerSettings(width=8, heads=2, length=6, content_width=CONTENT, asked=True)
+SMALL = TowerSettings(
+    width=8, blocks=2, heads=2, length=6, content_width=CONTENT, asked=True
+)
 
 
 def hashes(items: int = ITEMS) -> np.ndarray:
@@ -61,9 +64,16 @@ def asked(said: Tower, item_UL: torch.Tensor, at_ms_UL: torch.Tensor) -> torch.T
 @given(
     rows=st.lists(st.lists(st.integers(0, ITEMS - 1), max_size=6), min_size=1, max_size=5),
     interests=st.sampled_from([1, 3]),
+    blocks=st.sampled_from([1, 2]),
 )
-def test_a_user_in_a_batch_is_as_alone(rows: list[list[int]], interests: int) -> None:
-    said = net(TowerSettings(width=8, length=6, content_width=CONTENT, interests=interests))
+def test_a_user_in_a_batch_is_as_alone(
+    rows: list[list[int]], interests: int, blocks: int
+) -> None:
+    said = net(
+        TowerSettings(
+            width=8, blocks=blocks, length=6, content_width=CONTENT, interests=interests
+        )
+    )
     length = max(1, *map(len, rows))
     item_UL, at_ms_UL = (
         torch.full((len(rows), length), -1),
@@ -91,6 +101,23 @@ def test_what_comes_later_does_not_change_what_was_said_before() -> None:
         second = said.run(vector_NW, Entries(other, at_ms, none.long(), none))
     torch.testing.assert_close(first[:, :4], second[:, :4])
     assert not torch.allclose(first[:, 4], second[:, 4])
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize("gaps", [True, False])
+def test_the_last_place_alone_knows_what_it_knows_among_all(
+    blocks: int, gaps: bool
+) -> None:
+    said = net(msgspec.structs.replace(SMALL, blocks=blocks, gaps=gaps))
+    vector_NW, _ = said.items(torch.arange(ITEMS), torch.from_numpy(contents()))
+    item_UL = torch.tensor([[1, 2, 3, 4], [-1, -1, 5, 6], [-1, -1, -1, -1]])
+    at_ms_UL = torch.tensor([[0, 500, 9_000, 90_000], [0, 0, 7, 8_000], [0, 0, 0, 0]])
+    entries = Entries(item_UL, at_ms_UL, item_UL.clamp_min(0), item_UL.float())
+    last_U = torch.tensor([4, 4, 0])
+    with torch.inference_mode():
+        among_USW = said.run(vector_NW, entries)
+        alone_U1W = said.run(vector_NW, entries, last_U=last_U)
+    torch.testing.assert_close(alone_U1W[:, 0], among_USW[torch.arange(3), last_U])
 
 
 def test_the_same_items_at_other_times_are_another_user() -> None:
