@@ -3,7 +3,8 @@
 A blend lists what it expects to be touched, and what is never listed is never touched. So a
 share of lists explores, in the place that matters least (epsilon-greedy: Sutton, Barto 1998);
 what is new and untouched is drawn first, by those before all whose newest touches it is like: an
-upload is seen within seconds by people whom it may concern, and by few others.
+upload is seen within seconds by people whom it may concern, and by few others. Who looks through
+a shelf is always shown something new of it, as long as few have found that.
 Chance is of the person and the moment alone: the same state gives the same list anywhere.
 
 Shapes:  U = lists,  N = rows of the catalogue,  K = places,  L = newest touches,
@@ -21,6 +22,8 @@ from ranking.people import Floats, Ints, People, recency
 
 LEAST = 5
 """Places below which a list has none to spare."""
+FEW = 5.0
+"""Touches below which a new item has not been found yet."""
 NEW = 300.0
 """How much more often than an old item one is drawn that was published just now."""
 SHARP = 1.5
@@ -32,11 +35,35 @@ READ = 30  # newest touches that likeness is read from
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
-def exploring(row_UK: Ints, seed_U: NDArray[np.uint64], *, share: float) -> Ints:
-    """Which lists explore: this share of those that are full and have a place to spare."""
+def exploring(
+    row_UK: Ints,
+    seed_U: NDArray[np.uint64],
+    *,
+    share: float,
+    always_U: NDArray[np.bool_] | None = None,
+) -> Ints:
+    """Which lists explore: this share of those that are full and have a place to spare, and
+    `always_U` of them where any do."""
     if row_UK.shape[1] < LEAST or not share:
         return np.zeros(0, np.int64)
-    return np.flatnonzero((fraction(seed_U) < share) & (row_UK[:, -1] >= 0))
+    chosen_U = fraction(seed_U) < share
+    if always_U is not None:
+        chosen_U |= always_U
+    return np.flatnonzero(chosen_U & (row_UK[:, -1] >= 0))
+
+
+def unfound(
+    listed_UN: NDArray[np.bool_],
+    touches_N: Floats,
+    *,
+    as_of_ms_U: NDArray[np.int64],
+    published_at_ms_N: NDArray[np.int64],
+    half_life_ms: float,
+) -> NDArray[np.bool_]:
+    """U x N: what may be listed, was published within a half-life, and few have touched."""
+    age_ms_UN = as_of_ms_U[:, None] - published_at_ms_N
+    new_UN: NDArray[np.bool_] = (age_ms_UN >= 0) & (age_ms_UN <= half_life_ms)
+    return listed_UN & new_UN & (touches_N < FEW)
 
 
 def explored(

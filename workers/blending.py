@@ -20,7 +20,7 @@ from ranking.asked import NEAREST, about, answered
 from ranking.blend import digest, untrained
 from ranking.blend_live import Teacher, lessons, teaches
 from ranking.blended import Candidates, candidates, chunks, ordered, unit
-from ranking.explore import OLD, affinity, explored, exploring
+from ranking.explore import OLD, affinity, explored, exploring, unfound
 from ranking.features import Sources, items_of
 from ranking.live import Live
 from ranking.model import Fitted, fitted
@@ -222,23 +222,38 @@ class Blending:
         k: int,
     ) -> None:
         """In some full lists the last place is chance's; nobody says how likely it is."""
-        if row_UK.shape[1] < k:
-            return
+        share, shelf_U = (
+            self.config.explore,
+            np.array([bool(p.wanted.category) for p in persons]),
+        )
         seed_U = np.array([p.seed & ((1 << 64) - 1) for p in persons], np.uint64)
-        at_U = exploring(row_UK, seed_U, share=self.config.explore)
-        if not len(at_U):
+        if row_UK.shape[1] < k or not len(
+            exploring(row_UK, seed_U, share=share, always_U=shelf_U)
+        ):
             return
         live, rows = self.sources.live, listed_UN.shape[1]
         touches_N = np.zeros(rows, np.float32)
         if live.popular:  # of the longest half-life
             touches_N = [*live.popular.values()][-1].read(rows, as_of_ms=live.newest_ms)
-        some = [persons[u] for u in at_U]
+        as_of_ms_U = np.array([p.wanted.as_of_ms for p in persons], np.int64)
+        published_N = self.items.catalogue.published_at_ms[:rows]
+        half_life_ms = self.config.fresh_half_life_ms
+        if shelf_U.any():
+            new_SN = unfound(
+                listed_UN[shelf_U], touches_N, as_of_ms_U=as_of_ms_U[shelf_U],
+                published_at_ms_N=published_N, half_life_ms=half_life_ms,
+            )  # fmt: skip
+            shelf_U[shelf_U] = there_S = new_SN.any(axis=1)
+            listed_UN = listed_UN.copy()
+            listed_UN[shelf_U] = new_SN[there_S]
+        at_U = exploring(row_UK, seed_U, share=share, always_U=shelf_U)
+        if not len(at_U):
+            return
         drawn_U = explored(
             row_UK[at_U], listed_UN[at_U], seed_U[at_U], touches_N,
-            self._affinity([p.state for p in some], rows),
-            as_of_ms_U=np.array([p.wanted.as_of_ms for p in some], np.int64),
-            published_at_ms_N=self.items.catalogue.published_at_ms[:rows],
-            half_life_ms=self.config.fresh_half_life_ms,
+            self._affinity([persons[u].state for u in at_U], rows),
+            as_of_ms_U=as_of_ms_U[at_U], published_at_ms_N=published_N,
+            half_life_ms=half_life_ms,
         )  # fmt: skip
         at_U, drawn_U = at_U[drawn_U >= 0], drawn_U[drawn_U >= 0]
         row_UK[at_U, -1], score_UK[at_U, -1] = drawn_U, 0

@@ -118,8 +118,8 @@ def _show_who_gets_it(
     got = [(p, slate) for p, slate in zip(some, lists, strict=True) if _place(slate)[0]]
     out.print(
         f"Of the {len(some)} people who like {', '.join(demo_film.GENRES)} most, {len(got)} "
-        f"find it at once when they look through {SHELF}: lists go by what people do, and nobody "
-        "has rated it yet."
+        f"find it at once when they look through {SHELF}. Lists go by what people do, and nobody has "
+        "rated it yet; but the last place of a shelf is for what is new on it."
     )
     if got:
         out.print(f"\n{got[0][0].in_words()}; they look through {SHELF}:")

@@ -58,9 +58,13 @@ def opened(explore: float) -> Town:
     return town
 
 
-def visits(town: Town, event: str, shelf: str) -> list[Slate]:
+def visits(
+    town: Town, event: str, shelf: str, *, context: dict[str, str] | None = None
+) -> list[Slate]:
     asks = [
-        Visit(event_id=f"{event}{n}", user_id=f"{shelf}{n}", at_ms=NOW)
+        Visit(
+            event_id=f"{event}{n}", user_id=f"{shelf}{n}", at_ms=NOW, context=context or {}
+        )
         for n in range(PEOPLE)
     ]
     return town.tell(*asks, turns=10)
@@ -69,6 +73,10 @@ def visits(town: Town, event: str, shelf: str) -> list[Slate]:
 def share_with(slates: list[Slate], name: str) -> float:
     assert len(slates) == PEOPLE
     return sum(name in ids(s) for s in slates) / len(slates)
+
+
+def share_with_source(slates: list[Slate], source: str) -> float:
+    return sum(s.items[-1].source == source for s in slates) / len(slates)
 
 
 def blends_as_if_trained(town: Town) -> None:
@@ -115,3 +123,15 @@ def test_a_newcomer_explores_what_is_new_too():
     town.house.item("upload", categories=["even"], published_at_ms=NOW - 10_000)
     asks = [Visit(event_id=f"x{n}", user_id=f"new{n}", at_ms=NOW) for n in range(PEOPLE)]
     assert 0.2 < share_with(town.tell(*asks, turns=10), "upload") < 0.8
+
+
+def test_who_looks_through_a_shelf_is_shown_what_is_new_on_it_until_it_is_found():
+    town, even = opened(explore=0.05), {"category": "even"}
+    blends_as_if_trained(town)
+    assert share_with_source(visits(town, "v", "even", context=even), "explore") < 0.15
+    town.house.item("upload", categories=["even"], published_at_ms=NOW - 10_000)
+    assert share_with(visits(town, "w", "odd", context=even), "upload") > 0.9
+    assert share_with(visits(town, "x", "even", context={"category": "odd"}), "upload") == 0
+    assert share_with_source(visits(town, "y", "odd"), "explore") < 0.15  # no shelf
+    town.tell(*(click(f"finder{n}", "upload", n=6) for n in range(20)), turns=4)
+    assert share_with_source(visits(town, "z", "even", context=even), "explore") < 0.15

@@ -13,6 +13,7 @@ from ranking.explore import (
     exploring,
     fraction,
     mix,
+    unfound,
 )
 from ranking.people import People
 
@@ -67,6 +68,32 @@ def test_as_many_lists_explore_as_asked():
     for share in (0.0, 0.05, 0.5, 1.0):
         drawn_U = drawn(share=share)
         assert (drawn_U >= 0).mean() == pytest.approx(share, abs=0.03)
+
+
+def test_lists_that_always_explore_do_so_beside_the_share_unless_none_does():
+    always_U = np.arange(LISTS) % 10 == 0
+    for share, wanted in ((0.0, 0.0), (0.05, 0.145), (1.0, 1.0)):
+        at_U = exploring(ROWS, SEEDS, share=share, always_U=always_U)
+        assert len(at_U) / LISTS == pytest.approx(wanted, abs=0.02)
+        assert not share or set(np.flatnonzero(always_U)) <= set(at_U)
+
+
+def test_what_is_new_is_unfound_where_it_may_be_listed_until_some_have_touched_it():
+    published = OLD.copy()
+    published[[20, 40, 41, 42, 43]] = [
+        NOW,
+        NOW - 7 * DAY_MS,
+        NOW - 8 * DAY_MS,
+        NOW + 1,
+        NOW,
+    ]
+    listed = ALL[:2].copy()
+    listed[1, 40] = False
+    found = unfound(
+        listed, TOUCHES, as_of_ms_U=np.array([NOW, NOW]), published_at_ms_N=published,
+        half_life_ms=7.0 * DAY_MS,
+    )  # fmt: skip
+    assert [np.flatnonzero(row).tolist() for row in found] == [[40, 43], [43]]
 
 
 def test_the_little_known_are_drawn_and_nothing_that_is_in_the_list_or_barred():
