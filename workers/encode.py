@@ -104,17 +104,21 @@ def prepare(worker: Worker, *, now: float) -> None:
 
 
 def encode(worker: Worker, *, now: float) -> None:
-    """Hand what is prepared to the model, once the batch before is written."""
-    if worker.encoding is None and (batch := take_prepared(worker, now=now)) is not None:
+    """Hand what is prepared to the model, once the batch before is written. While items of
+    another space are left, every second batch is theirs."""
+    if worker.encoding is not None or (worker.owed and worker.outdated):
+        return
+    if (batch := take_prepared(worker, now=now)) is not None:
         with metrics.stage("plan"):
             once = worker.preparer.settings.duplicates
             planned = plan(batch, worker.shelf.reusable, once=once)
         worker.encoding = InFlight(batch, planned, worker.model.start(planned.contents))
+        worker.owed = True
 
 
 def merge(worker: Worker) -> None:
     """Merge and fuse what the model has done; the shelf has its items from here on. With
-    nothing else to do, bring items of another space into today's."""
+    nothing else to do, or where it is their turn, bring items of another space into today's."""
     done = worker.encoding
     if done is not None and done.outbound is None and done.vectors.done():
         if isinstance(away := done.vectors.exception(), TransientError):
@@ -130,7 +134,7 @@ def merge(worker: Worker) -> None:
                 topics=worker.topics,
                 fusion=worker.fusion,
             )
-    elif done is None and worker.preparing is None and worker.outdated:
+    elif done is None and worker.outdated and (worker.owed or worker.preparing is None):
         fuse_again(worker)
 
 
@@ -153,6 +157,7 @@ def publish(worker: Worker, *, turn_s: float) -> None:
 
 def fuse_again(worker: Worker) -> None:
     """Some items whose fused vector is of another version: from the slots that they have."""
+    worker.owed = False
     items = list(islice(worker.shelf.outdated(worker.outdated), AGAIN))
     if not items:
         worker.outdated = set()

@@ -72,6 +72,7 @@ class Worker:
     pending: set[Partition] = field(default_factory=set)
     restoring: OpenTable | None = None
     outdated: set[int] = field(default_factory=set)
+    owed: bool = False  # whether content was encoded since items were last fused again
     gathered: Batch = field(default_factory=Batch)
     preparing: Batch | None = None
     encoding: InFlight | None = None

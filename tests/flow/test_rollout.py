@@ -153,6 +153,32 @@ def test_items_get_both_vectors_then_the_new_alone_and_nothing_is_encoded_again(
         rollout.models.close()
 
 
+def test_items_are_fused_again_while_content_never_ends(plant: Plant, fusion: FusionModel):
+    shop = plant.shop
+    with shop.worker(batch=2) as worker:
+        rollout = plant.following(worker)
+        shop.turn(worker, until=lambda: settled(worker))
+        plant.put(plant.card(fusion))
+        sent, turns = 0, 0
+
+        def both_or_many_turns() -> bool:
+            nonlocal sent, turns
+            turns += 1
+            if worker.preparing is None or not worker.gathered.jobs:
+                for n in range(sent, sent + 4):
+                    item = Item(item_id=f"more{n}", title=f"one more, number {n}")
+                    shop.send(TOPICS.items, item.item_id, item)
+                sent += 4
+            return bool(worker.shelf.both) or turns > 300
+
+        shop.turn(worker, until=both_or_many_turns)
+        assert worker.shelf.both, (
+            f"{sent} more items came, and the first {N} stay as they were"
+        )
+        assert sent > 8
+        rollout.models.close()
+
+
 def test_going_back_before_it_is_confirmed_swaps_the_two_spaces(
     plant: Plant, fusion: FusionModel
 ):
