@@ -325,7 +325,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         name="space_items_lacking", kind="gauge", unit="items", roles=RECOMMEND,
         help="Items that have no vector yet in the space that is rolled out; 0: switched.",
-        act="Not falling: an encode worker is away, or runs without the new fusion.",
+        act="Not falling: an encode worker is away, or runs without the new fusion; or that has no "
+        "vector for more than a tenth of the items (the log says space_fits_too_few).",
     ),
     Metric(
         name="train_candidate_score", kind="gauge", unit="ratio", roles=TRAIN,

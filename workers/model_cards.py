@@ -20,6 +20,14 @@ PINNED = "pinned"
 """State of a card that was put in force by a person: training leaves it alone."""
 CONFIRMED = "confirmed"
 """State of a fusion's card once the space before it is no longer written."""
+FIT = 0.9
+"""Share of the items with a vector that must have one by the next fusion, too: nobody goes over
+to one that fits fewer, unless a person confirmed it."""
+
+
+def fits(many: int, *, of: int) -> bool:
+    """Whether so many items with a vector of the next space are enough; one may always lack."""
+    return of - many <= max(1, (1 - FIT) * of)
 
 
 @dataclass(slots=True, eq=False)

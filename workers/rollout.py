@@ -22,7 +22,7 @@ from encoders.fusion_model import FusionModel, load
 from encoders.specs import SpecError
 from schemas import ModelCard
 from workers import metrics
-from workers.model_cards import CONFIRMED, FUSION, Cards, in_force
+from workers.model_cards import CONFIRMED, FUSION, Cards, fits, in_force
 from workers.model_files import ModelError, read_file
 from workers.models import Models
 from workers.ports import FatalError, Table
@@ -104,10 +104,25 @@ def _confirm_when_due(
 ) -> None:
     if rollout.alone_at_s is None:
         rollout.alone_at_s = now + rollout.both_s
+    elif now >= rollout.alone_at_s and not _fits(worker, card):
+        rollout.alone_at_s = now + rollout.both_s  # said again then
     elif now >= rollout.alone_at_s:
         confirmed = replace(card, state=CONFIRMED)
         worker.sink.publish(in_force(confirmed, topic=rollout.topic), {})
         rollout.alone_at_s = now + rollout.both_s  # heard of by the table before long
+
+
+def _fits(worker: Worker, card: ModelCard) -> bool:
+    """Whether the next fusion has a vector of about all of our items that have one."""
+    told = [v for items in worker.shelf.items.values() for v in items.values() if v.fused]
+    many = sum(v.fused_next is not None for v in told)
+    if fits(many, of=len(told)):
+        return True
+    log.warning(
+        "fusion_fits_too_few", version=card.version, items=many, of=len(told),
+        remedy="rec models rollback --name fusion, or confirm it if that is meant",
+    )  # fmt: skip
+    return False
 
 
 def _change(worker: Worker, fusion: Fusion, following: Fusion | None) -> None:

@@ -6,7 +6,7 @@ Never are vectors of two spaces compared: each has an index of its own, a record
 one space sees it, and between two batches everything moves over at once: index, the name of
 the space that Signals must be of, and people's interests, which are made anew. The switch
 comes when every item that has a vector of today's space has one of the next, or is known to
-have none there.
+have none there; those must be few, or a person has to confirm that the space is wanted.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ranking.catalogue import Catalogue
 from schemas import ItemVectors
 from workers import metrics
-from workers.model_cards import FUSION, card_of
+from workers.model_cards import CONFIRMED, FUSION, card_of, fits
 from workers.ports import Ask, Found, IndexedItem, ItemIndex, Record
 
 log = structlog.get_logger(__name__)
@@ -106,8 +106,8 @@ class TwinIndex:
 class Spaces:
     """Follows records and cards. `encoder`: today's space; `next`: the other that is seen;
     `wanted`: those that were announced, by a fusion's card or beside today's vectors; `carded`:
-    the one that the card names, as far as it was read. `open_index` opens the index of a
-    space."""
+    the one that the card names, as far as it was read, and whether that is `confirmed`.
+    `open_index` opens the index of a space."""
 
     index: TwinIndex
     catalogue: Catalogue
@@ -117,6 +117,8 @@ class Spaces:
     next: str = ""
     wanted: set[str] = field(default_factory=set)
     carded: str = ""
+    confirmed: bool = False
+    held_up: str = ""  # the space of which it was said that it fits too few
 
     def __post_init__(self) -> None:
         metrics.gauges(space_items_lacking=0)  # shown before anything is rolled out, too
@@ -126,6 +128,7 @@ class Spaces:
         card = card_of(record) if record.key == FUSION.encode() else None
         if card is not None and card.name == FUSION:
             self.wanted, self.carded = {card.version}, card.version
+            self.confirmed = card.state == CONFIRMED
             if card.version == self.encoder and self.next:
                 log.info("space_given_up", version=self.next)
                 self._forget()
@@ -156,8 +159,22 @@ class Spaces:
         send him: records that were written before it may still speak of the other space."""
         if self.next not in self.wanted or self.carded not in ("", self.next):
             return False
-        metrics.gauges(space_items_lacking=len(self.index.lacking))
-        return not self.index.lacking and self.index.next is not None
+        lacking, following = len(self.index.lacking), self.index.next
+        if not lacking and following is not None and not self.confirmed:
+            many, have = len(following), len(self.index.now)
+            if not fits(many, of=have):
+                lacking = have - many
+                self._too_few(many, have)
+        metrics.gauges(space_items_lacking=lacking)
+        return not lacking and following is not None
+
+    def _too_few(self, many: int, have: int) -> None:
+        if self.held_up != self.next:
+            self.held_up = self.next
+            log.warning(
+                "space_fits_too_few", version=self.next, items=many, of=have,
+                remedy="rec models rollback --name fusion, or confirm it if that is meant",
+            )  # fmt: skip
 
     def caught_up(self) -> None:
         """All that the log had at start is read. A space beside today's that the card doesn't

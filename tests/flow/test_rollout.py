@@ -221,6 +221,32 @@ def test_the_new_space_is_confirmed_after_both_were_written_for_long_enough(
         rollout.models.close()
 
 
+def test_a_fusion_that_fits_few_items_is_not_confirmed_by_itself(
+    plant: Plant, encoders: Any, tmp_path: Path
+):
+    """It reads pictures, and the items are texts."""
+    torch.manual_seed(6)
+    slots = (SlotSpec("image", 16, "another-encoder"),)
+    net = NetSettings(kind="weighted", width=32, hidden=16)
+    other = FusionModel.of(FusionNet(slots, net), slots=slots, net=net)
+    other.save(tmp_path / "made.safetensors")
+    shop, seconds = plant.shop, iter(range(1, 1_000))
+    with shop.worker() as worker:
+        rollout = plant.following(worker, both_s=0.05)
+        plant.put(plant.card(other))
+        shop.turn(
+            worker,
+            until=lambda: worker.shelf.both and settled(worker) and next(seconds) > 50,
+        )
+        assert plant.current().state != CONFIRMED
+        assert plant.spaces() == {(OLD, other.version)}
+        assert all(v.fused and v.fused_next is None for v in shop.items().values())
+        plant.put(replace(plant.card(other), state=CONFIRMED))  # a person, who means it
+        shop.turn(worker, until=lambda: worker.shelf.next is None and settled(worker))
+        assert {v.encoder for v in shop.items().values()} == {other.version}
+        rollout.models.close()
+
+
 def test_a_worker_that_starts_later_begins_in_the_space_that_was_confirmed(
     plant: Plant, fusion: FusionModel
 ):

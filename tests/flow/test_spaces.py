@@ -17,7 +17,7 @@ from tests.support.academy import NAMES, chains
 from tests.support.house import ITEMS, NOW, SPACE, VECTORS, WIDTH, House, named, vector_of
 from workers import metrics
 from workers.member import Worker
-from workers.model_cards import FUSION, in_force
+from workers.model_cards import CONFIRMED, FUSION, in_force
 from workers.ports import Record
 from workers.spaces import Spaces, TwinIndex
 
@@ -63,9 +63,11 @@ def worker_of(house: House, encoder: str = SPACE, name: str = "w") -> Worker:
     return worker
 
 
-def announce(worker: Worker, version: str) -> None:
+def announce(worker: Worker, version: str, state: str = "") -> None:
     """The card of a fusion, as the worker reads it."""
-    card = ModelCard(name=FUSION, version=version, uri="file:///x", sha256="0" * 64)
+    card = ModelCard(
+        name=FUSION, version=version, uri="file:///x", sha256="0" * 64, state=state
+    )
     for sent in in_force(card, topic="rec.models.v1"):
         assert worker.items.spaces is not None
         worker.items.spaces.card(Record("rec.models.v1", 0, 0, 0, sent.key, sent.value))
@@ -205,6 +207,31 @@ def test_an_item_without_a_vector_in_the_new_space_does_not_hold_up_the_switch()
     items = three.workers[2].items
     assert items.encoder == NEW
     assert len(items.index) == len(NAMES) - 1
+
+
+def test_a_space_that_fits_few_items_is_gone_to_only_once_a_person_confirms_it():
+    metrics.set_worker("recommend")
+    three = Three()
+    for name in NAMES:
+        three.item(name)
+    three.turn(1)
+    announce(three.workers[2], NEW)
+    few = len(NAMES) // 2
+    for name in NAMES[:few]:
+        three.vectors(name, (SPACE, NEW))
+    for name in NAMES[few:]:
+        three.vectors(name, (SPACE, NEW), declined=True)
+    three.events(*chains(12))
+    three.turn(3)
+    items = three.workers[2].items
+    assert items.encoder == SPACE
+    assert lacking() == len(NAMES) - few
+    assert set(three.compare()) == {SPACE}
+    announce(three.workers[2], NEW, CONFIRMED)
+    three.turn(1)
+    assert items.encoder == NEW
+    assert lacking() == 0
+    assert len(items.index) == few
 
 
 def test_a_change_in_the_old_space_alone_makes_the_switch_wait_again():
