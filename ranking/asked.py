@@ -20,6 +20,7 @@ from ranking.blend import weighed
 from ranking.blended import Candidates
 from ranking.features import Sources, features
 from ranking.people import Floats, Ints, People
+from ranking.pool import wide
 
 NEAREST = 200
 """Candidates: the items that fit best what was asked."""
@@ -41,12 +42,15 @@ def about(
 ) -> Candidates:
     """What a search found (rows, -1: none), with the features of each for the person. `like_UX`:
     likeness to the interest, where items are too many to compare it with all."""
-    found = None if like_UX is None else (row_UX, like_UX)
+    column_UX, row_UM = np.maximum(row_UX, 0), None
+    if wide(sources.catalogue.size):  # no more is asked of than what was found
+        column_UX = np.broadcast_to(np.arange(row_UX.shape[1]), row_UX.shape)
+        row_UM = row_UX
     told = features(
-        people, sources, interest_UD=interest_UD, memory_UV=memory_UV, found=found
-    )
-    safe_UX = np.maximum(row_UX, 0)
-    return Candidates(safe_UX, row_UX >= 0, told.of(safe_UX))
+        people, sources, interest_UD=interest_UD, memory_UV=memory_UV, row_UM=row_UM,
+        found=None if like_UX is None else (np.where(row_UX >= 0, column_UX, -1), like_UX),
+    )  # fmt: skip
+    return Candidates(np.maximum(row_UX, 0), row_UX >= 0, told.of(column_UX))
 
 
 def answered(

@@ -2,7 +2,11 @@
 
     features of all pairs -> prior -> candidates -> blend -> the first k
 
-Shapes:  U = lists,  N = rows of the catalogue,  C = candidates,  K = places,  F = features
+Of a large catalogue not all pairs are looked at, but those of each person's pool
+(ranking/pool.py).
+
+Shapes:  U = lists,  N = rows of the catalogue,  M = columns: rows that are looked at, all or a
+         pool,  C = candidates,  K = places,  F = features
 """
 
 from collections.abc import Sequence
@@ -17,9 +21,11 @@ from ranking.blend import weighed
 from ranking.feature_names import FEATURES, SOURCE_OF
 from ranking.features import Sources, features
 from ranking.people import Floats, Ints, People
+from ranking.pool import pooled, wide
 
 CANDIDATES = 200
 PAIRS = 2_000_000  # people x items whose features are at hand at once
+AT_ONCE = 32  # people whose pools are at hand at once
 SOURCES = np.array(
     ["together", "sequence", "category", "popular", "fresh", "interest"], object
 )
@@ -53,29 +59,51 @@ def candidates(
     """The prior's best of what may be listed; what a search by content found (rows, likeness)
     and `others_UX` (rows, -1: none) stand beside them. With `wanted_U` that item stands first in
     every row, so that it can be learned from."""
+    more = [] if wanted_U is None else [wanted_U[:, None]]
+    more += [row_UX for row_UX in (found and found[0], others_UX) if row_UX is not None]
+    row_UM, listed_UM = None, listed_UN
+    if wide(sources.catalogue.size):
+        must_UX = np.concatenate([*more, np.zeros((len(people), 0), np.int64)], axis=1)
+        row_UM = pooled(people, sources, listed_UN=listed_UN, must_UX=must_UX)
+        listed_UM = np.take_along_axis(listed_UN, np.maximum(row_UM, 0), axis=1)
+        listed_UM &= row_UM >= 0
+        more = _last(row_UM, [row_UX.shape[1] for row_UX in more])
+    if found is not None:
+        found = more[0 if wanted_U is None else 1], found[1]
     told = features(
-        people, sources, interest_UD=interest_UD, memory_UV=memory_UV, found=found
-    )
+        people, sources, interest_UD=interest_UD, memory_UV=memory_UV, found=found,
+        row_UM=row_UM,
+    )  # fmt: skip
     weight_F = sources.model.blend.prior_now().detach().numpy()
-    below_UN = told.prior(-weight_F)
-    np.copyto(below_UN, np.inf, where=~listed_UN)
+    below_UM = told.prior(-weight_F)
+    np.copyto(below_UM, np.inf, where=~listed_UM)
     if wanted_U is not None:
-        below_UN[np.arange(len(people)), wanted_U] = -np.inf
-    rows = below_UN.shape[1]
-    size = min(size, rows)
-    row_UC = (
-        np.argpartition(below_UN, size - 1, axis=1)[:, :size]
-        if size < rows
-        else (np.broadcast_to(np.arange(rows), below_UN.shape).copy())
+        wanted_U = more.pop(0)[:, 0]
+        below_UM[np.arange(len(people)), wanted_U] = -np.inf
+    columns = below_UM.shape[1]
+    size = min(size, columns)
+    column_UC = (
+        np.argpartition(below_UM, size - 1, axis=1)[:, :size]
+        if size < columns
+        else (np.broadcast_to(np.arange(columns), below_UM.shape).copy())
     )
     if wanted_U is not None:
-        row_UC = _first(row_UC, wanted_U)
-    there_UC = np.take_along_axis(below_UN, row_UC, axis=1) < np.inf
-    for more_UX in ([] if found is None else [found[0]]) + (
-        [] if others_UX is None else [others_UX]
-    ):
-        row_UC, there_UC = _joined(row_UC, there_UC, more_UX, listed_UN)
-    return Candidates(row_UC, there_UC, told.of(row_UC))
+        column_UC = _first(column_UC, wanted_U)
+    there_UC = np.take_along_axis(below_UM, column_UC, axis=1) < np.inf
+    for more_UX in more:
+        column_UC, there_UC = _joined(column_UC, there_UC, more_UX, listed_UM)
+    row_UC = column_UC
+    if row_UM is not None:
+        row_UC = np.maximum(np.take_along_axis(row_UM, column_UC, axis=1), 0)
+    return Candidates(row_UC, there_UC, told.of(column_UC))
+
+
+def _last(row_UM: Ints, widths: Sequence[int]) -> list[Ints]:
+    """The last columns, in parts of these widths; -1 where no row is."""
+    column_UM = np.where(row_UM >= 0, np.arange(row_UM.shape[1]), -1)
+    begin = row_UM.shape[1] - sum(widths)
+    ends = (begin + np.cumsum(widths)).tolist()
+    return np.split(column_UM, [begin, *ends], axis=1)[1:-1]
 
 
 def ordered(
@@ -108,23 +136,26 @@ def loudest(feature_UKF: Floats, sources: Sources) -> NDArray[np.object_]:
     return best
 
 
-def _first(row_UC: Ints, wanted_U: Ints) -> Ints:
-    """Each row's wanted item in its first place."""
-    at_U = (row_UC == wanted_U[:, None]).argmax(axis=1)
-    row_UC[np.arange(len(row_UC)), at_U] = row_UC[:, 0]
-    row_UC[:, 0] = wanted_U
-    return row_UC
+def _first(column_UC: Ints, wanted_U: Ints) -> Ints:
+    """Each person's wanted item in the first place."""
+    at_U = (column_UC == wanted_U[:, None]).argmax(axis=1)
+    column_UC[np.arange(len(column_UC)), at_U] = column_UC[:, 0]
+    column_UC[:, 0] = wanted_U
+    return column_UC
 
 
 def _joined(
-    row_UC: Ints, there_UC: NDArray[np.bool_], found_UX: Ints, listed_UN: NDArray[np.bool_]
+    column_UC: Ints,
+    there_UC: NDArray[np.bool_],
+    more_UX: Ints,
+    listed_UM: NDArray[np.bool_],
 ) -> tuple[Ints, NDArray[np.bool_]]:
     """Candidates and what a search found, none twice."""
-    safe_UX = np.maximum(found_UX, 0)
-    listed_UX = (found_UX >= 0) & np.take_along_axis(listed_UN, safe_UX, axis=1)
-    known_UX = (found_UX[:, :, None] == row_UC[:, None, :]).any(axis=2)
+    safe_UX = np.maximum(more_UX, 0)
+    listed_UX = (more_UX >= 0) & np.take_along_axis(listed_UM, safe_UX, axis=1)
+    known_UX = (more_UX[:, :, None] == column_UC[:, None, :]).any(axis=2)
     return (
-        np.concatenate([row_UC, safe_UX], axis=1),
+        np.concatenate([column_UC, safe_UX], axis=1),
         np.concatenate([there_UC, listed_UX & ~known_UX], axis=1),
     )
 
@@ -138,5 +169,5 @@ def unit(vector_UD: Floats) -> Floats:
 
 def chunks(count: int, *, rows: int) -> Sequence[slice]:
     """People in parts whose features fit in memory."""
-    size = max(1, PAIRS // max(rows, 1))
+    size = AT_ONCE if wide(rows) else max(1, PAIRS // max(rows, 1))
     return [slice(at, at + size) for at in range(0, count, size)]

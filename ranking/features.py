@@ -5,7 +5,9 @@ the stream. Popularity of source and target is taken out where pairs are counted
 edges are divided by a power of their sum), and given beside them.
 
 Shapes:  U = people,  N = rows of the catalogue,  F = paired features,  I = itemwise features,
-         C = candidates,  L = newest touches,  G = hashed categories,  D = width of the space
+         C = candidates,  L = newest touches,  G = hashed categories,  D = width of the space,
+         M = columns: the rows of a person that features are asked of; all of them (M = N), or
+         those of a pool (ranking/pool.py)
 """
 
 from collections.abc import Mapping
@@ -99,31 +101,35 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Features of all pairs, of all items and of all people."""
+    """Features of all pairs, of all items (of which U is 1 where everybody has the same) and of
+    all people."""
 
-    paired_FUN: Floats
-    itemwise_IN: Floats
+    paired_FUM: Floats
+    itemwise_IUM: Floats
     personal_UP: Floats
 
     def prior(self, weight_F: NDArray[np.float32]) -> Floats:
-        """U x N: the first choice among all items."""
+        """U x M: the first choice among all columns."""
         paired, itemwise = len(PAIRED), len(ITEMWISE)
-        _, users, rows = self.paired_FUN.shape
-        out_UN = np.empty((users, rows), np.float32)
-        told_FX = self.paired_FUN.reshape(paired, users * rows)
-        _product(weight_F[None, :paired], told_FX, out=out_UN.reshape(1, users * rows))
-        out_UN += weight_F[paired : paired + itemwise] @ self.itemwise_IN
-        return out_UN
+        _, users, columns = self.paired_FUM.shape
+        out_UM = np.empty((users, columns), np.float32)
+        told_FX = self.paired_FUM.reshape(paired, users * columns)
+        _product(weight_F[None, :paired], told_FX, out=out_UM.reshape(1, users * columns))
+        own = self.itemwise_IUM.shape[1]  # people, or one for all
+        told_IX = self.itemwise_IUM.reshape(itemwise, own * columns)
+        out_UM += (weight_F[paired : paired + itemwise] @ told_IX).reshape(own, columns)
+        return out_UM
 
-    def of(self, row_UC: Ints) -> Floats:
+    def of(self, column_UC: Ints) -> Floats:
         """U x C x features, of candidates: a view of columns, each feature by itself."""
-        _, users, rows = self.paired_FUN.shape
-        out_FUC = np.empty((len(FEATURES), *row_UC.shape), np.float32)
-        at_UC = row_UC + np.arange(users)[:, None] * rows
-        for f, plane_UN in enumerate(self.paired_FUN):
-            np.take(plane_UN.ravel(), at_UC, out=out_FUC[f], mode="clip")
-        for i, told_N in enumerate(self.itemwise_IN, start=len(PAIRED)):
-            np.take(told_N, row_UC, out=out_FUC[i], mode="clip")
+        _, users, columns = self.paired_FUM.shape
+        out_FUC = np.empty((len(FEATURES), *column_UC.shape), np.float32)
+        at_UC = column_UC + np.arange(users)[:, None] * columns
+        own_UC = at_UC if self.itemwise_IUM.shape[1] == users else column_UC
+        for f, plane_UM in enumerate(self.paired_FUM):
+            np.take(plane_UM.ravel(), at_UC, out=out_FUC[f], mode="clip")
+        for i, told_UM in enumerate(self.itemwise_IUM, start=len(PAIRED)):
+            np.take(told_UM.ravel(), own_UC, out=out_FUC[i], mode="clip")
         out_FUC[-len(PERSONAL) :] = self.personal_UP.T[:, :, None]
         return out_FUC.transpose(1, 2, 0)
 
@@ -135,36 +141,61 @@ def features(
     interest_UD: Floats,
     memory_UV: Tensor | None = None,
     found: tuple[Ints, Floats] | None = None,
+    row_UM: Ints | None = None,
 ) -> Features:
-    """The features of these people, and of all items as of the newest trends. `found`:
-    rows (-1: none) and likeness to the interest that a search gave, where content is searched."""
+    """The features of these people, and of items as of the newest trends: of all of them, or of
+    each person's `row_UM` (-1: none). `found`: columns (-1: none) and likeness to the interest
+    that a search gave, where content is searched."""
     rows, live, model = sources.catalogue.size, sources.live, sources.model
     past = Past.of(people.row_UL, recency(people.age_ms_UL, people.row_UL))
-    out = np.zeros((len(PAIRED), len(people), rows), np.float32)
+    columns = rows if row_UM is None else row_UM.shape[1]
+    out = np.zeros((len(PAIRED), len(people), columns), np.float32)
     at = {name: out[f] for f, name in enumerate(PAIRED)}
     if model.ease is not None:
-        at["ease"][:] = model.ease.scatter(past, rows=rows, as_of_ms_U=people.as_of_ms_U)
+        at["ease"][:] = model.ease.scatter(
+            past, rows=rows, as_of_ms_U=people.as_of_ms_U, row_UM=row_UM
+        )
     past = past.newest(READ).below(rows)
-    _followed(at, people, past, live)
-    score_UN = model.sequence(people, memory_UV)
-    if score_UN is not None:
-        at["sequence"][:, : score_UN.shape[1]] = score_UN
-    of_items = sources.of_items
-    if of_items is None or of_items.itemwise_IN.shape[1] != rows:
-        # of the trends' own time: a list must not depend on who else is in its batch
-        newest_ms = live.newest_ms if live.ready else int(people.as_of_ms_U.max(initial=0))
-        of_items = items_of(sources, as_of_ms=newest_ms)
-    _category(at["category"], past, sources.category_NG[:rows])
-    _like(at["era"], past, of_items.era_N)
-    _like(at["fame"], past, of_items.fame_N)
+    _followed(at, people, past, live, rows=rows, row_UM=row_UM)
+    score_UM = model.sequence(people, memory_UV, row_UM=row_UM)
+    if score_UM is not None:
+        at["sequence"][:, : score_UM.shape[1]] = score_UM
+    of_items = items_as_of(sources, people)
+    safe_UM = None if row_UM is None else np.maximum(row_UM, 0)
+    _category(at["category"], past, sources.category_NG[:rows], safe_UM)
+    _like(at["era"], past, of_items.era_N, safe_UM)
+    _like(at["fame"], past, of_items.fame_N, safe_UM)
     told = out[_CONTENT : _CONTENT + 2]
-    _content(told, past, sources=sources, interest_UD=interest_UD, found=found)
-    return Features(out, of_items.itemwise_IN, personal(people))
+    _content(
+        told, past, sources=sources, interest_UD=interest_UD, found=found, row_UM=safe_UM
+    )
+    itemwise_IUM = of_items.itemwise_IN[:, None]
+    if safe_UM is not None:
+        itemwise_IUM = of_items.itemwise_IN[:, safe_UM]
+    return Features(out, itemwise_IUM, personal(people))
 
 
-def _followed(at: Mapping[str, Floats], people: People, past: Past, live: Live) -> None:
+def items_as_of(sources: Sources, people: People) -> "OfItems":
+    """What is known of items alone, of the trends' own time: a list must not depend on who else
+    is in its batch."""
+    of_items, live = sources.of_items, sources.live
+    if of_items is not None and of_items.itemwise_IN.shape[1] == sources.catalogue.size:
+        return of_items
+    newest_ms = live.newest_ms if live.ready else int(people.as_of_ms_U.max(initial=0))
+    return items_of(sources, as_of_ms=newest_ms)
+
+
+def _followed(
+    at: Mapping[str, Floats],
+    people: People,
+    past: Past,
+    live: Live,
+    *,
+    rows: int,
+    row_UM: Ints | None,
+) -> None:
     """What people touched after what these people touched."""
-    rows, as_of_U = at["together"].shape[1], people.as_of_ms_U
+    as_of_U = people.as_of_ms_U
     newest = Past.of(people.row_UL[:, :1], np.ones((len(people), 1), np.float32))
     for name, variant, touched in (
         ("together", "session", past),
@@ -172,12 +203,14 @@ def _followed(at: Mapping[str, Floats], people: People, past: Past, live: Live) 
         ("recent", "recent", past),
     ):
         if follows := live.follows.get(variant):
-            told_UN = follows.scatter(touched, rows=rows, as_of_ms_U=as_of_U, share=True)
-            _log(told_UN, 20, out=at[name])
+            told_UM = follows.scatter(
+                touched, rows=rows, as_of_ms_U=as_of_U, share=True, row_UM=row_UM
+            )
+            _log(told_UM, 20, out=at[name])
     if entry := live.follows.get("entry"):
         places = _places(people.touched_U)
-        told_UN = entry.scatter(places, rows=rows, as_of_ms_U=as_of_U)
-        _log(told_UN, 4, out=at["entry"])
+        told_UM = entry.scatter(places, rows=rows, as_of_ms_U=as_of_U, row_UM=row_UM)
+        _log(told_UM, 4, out=at["entry"])
 
 
 def _places(touched_U: Ints) -> Past:
@@ -222,37 +255,46 @@ def personal(people: People) -> Floats:
 
 
 def _content(
-    out_2UN: Floats,
+    out_2UM: Floats,
     past: Past,
     *,
     sources: Sources,
     interest_UD: Floats,
     found: tuple[Ints, Floats] | None,
+    row_UM: Ints | None,
 ) -> None:
     """Likeness to what was touched just now, and to the long-term interest."""
-    vector_ND, users, rows = sources.vector_ND, *out_2UN.shape[1:]
+    vector_ND, users, columns = sources.vector_ND, *out_2UM.shape[1:]
     if len(vector_ND):
         recent_UD = past.summed(vector_ND)
         recent_UD /= np.maximum(np.linalg.norm(recent_UD, axis=1, keepdims=True), 1e-9)
+        if row_UM is not None:
+            both_UD2 = np.stack([recent_UD, interest_UD], axis=2)
+            out_2UM[:] = _products(vector_ND, row_UM, both_UD2).transpose(2, 0, 1)
+            return
         both_XD = np.concatenate([recent_UD, interest_UD])
-        out_XN = out_2UN.reshape(2 * users, rows)[:, : len(vector_ND)]
-        _product(both_XD, vector_ND[:rows].T, out=out_XN)
+        out_XN = out_2UM.reshape(2 * users, columns)[:, : len(vector_ND)]
+        _product(both_XD, vector_ND[:columns].T, out=out_XN)
     elif found is not None:
         u_X, x_X = np.nonzero(found[0] >= 0)
-        out_2UN[1][u_X, found[0][u_X, x_X]] = found[1][u_X, x_X]
+        out_2UM[1][u_X, found[0][u_X, x_X]] = found[1][u_X, x_X]
 
 
-def _category(out_UN: Floats, past: Past, category_NG: Floats) -> None:
+def _category(out_UM: Floats, past: Past, category_NG: Floats, row_UM: Ints | None) -> None:
     """How much of the newest touches' categories an item has: a cosine."""
     if not len(category_NG):
         return
     held_UG = past.summed(category_NG)
-    if held_UG.any():
-        held_UG /= np.maximum(np.linalg.norm(held_UG, axis=1, keepdims=True), 1e-9)
-        _product(held_UG, category_NG.T, out=out_UN[:, : len(category_NG)])
+    if not held_UG.any():
+        return
+    held_UG /= np.maximum(np.linalg.norm(held_UG, axis=1, keepdims=True), 1e-9)
+    if row_UM is not None:
+        out_UM[:] = _products(category_NG, row_UM, held_UG[:, :, None])[:, :, 0]
+    else:
+        _product(held_UG, category_NG.T, out=out_UM[:, : len(category_NG)])
 
 
-def _like(out_UN: Floats, past: Past, place_N: Ints) -> None:
+def _like(out_UM: Floats, past: Past, place_N: Ints, row_UM: Ints | None) -> None:
     """How much of the newest touches is about where an item is on a scale of `AGES` buckets
     (how old it is, how well known): a smoothed density, as a logarithm."""
     at_E = past.user_X * AGES + place_N[past.row_X]
@@ -260,7 +302,17 @@ def _like(out_UN: Floats, past: Past, place_N: Ints) -> None:
     held_UG = summed_C.reshape(-1, AGES).astype(np.float32)
     held_UG /= np.maximum(held_UG.sum(axis=1, keepdims=True), 1e-9)
     alike_UG = np.log(0.01 + held_UG @ ALIKE)
-    np.take(alike_UG, place_N, axis=1, out=out_UN, mode="clip")
+    if row_UM is None:
+        np.take(alike_UG, place_N, axis=1, out=out_UM, mode="clip")
+    else:
+        out_UM[:] = np.take_along_axis(alike_UG, place_N[row_UM], axis=1)
+
+
+def _products(vector_NX: Floats, row_UM: Ints, other_UXK: Floats) -> Floats:
+    """U x M x K: of each person's rows with each person's vectors."""
+    held_UMX = torch.from_numpy(vector_NX)[torch.from_numpy(row_UM)]
+    made: Floats = torch.bmm(held_UMX, torch.from_numpy(other_UXK)).numpy()
+    return made
 
 
 def _product(one: Floats, other: Floats, *, out: Floats) -> None:

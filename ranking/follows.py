@@ -113,17 +113,26 @@ class Follows:
             self.total_N[changed_O] = self.weight_NM[changed_O].sum(axis=1)
 
     def scatter(
-        self, past: "Past", *, rows: int, as_of_ms_U: Ints, share: bool = False
+        self,
+        past: "Past",
+        *,
+        rows: int,
+        as_of_ms_U: Ints,
+        share: bool = False,
+        row_UM: Ints | None = None,
     ) -> Floats:
         """U x N: for each user the sum of the edges out of the past items, each times the
         item's weight, decayed to the user's time. `share`: an owner's edges are divided by a
-        power of their sum, so that who is followed often says no more."""
+        power of their sum, so that who is followed often says no more. With `row_UM` (-1: none)
+        U x M, to these rows alone."""
         past = past.below(len(self.to_NM))
         gain_X = self._gain(as_of_ms_U)[past.user_X]
         if share:
             whole_X = self.total_N[past.row_X] * gain_X
             gain_X *= (whole_X + np.float32(_FEW)) ** np.float32(-_POWER)
         gain_X *= past.weight_X
+        if row_UM is not None:
+            return self._narrow(past, gain_X, row_UM, rows=rows)
         if (dense_NR := self._dense(rows)) is not None:
             return summed(dense_NR, past.row_X, gain_X, past.start_U).numpy()[:, :rows]
         out_UN = np.zeros((past.users, rows), np.float32)
@@ -142,6 +151,32 @@ class Follows:
             )
             out_UN[begin:end] = out.reshape(-1, rows + 1)[:, :rows]
         return out_UN
+
+    def _narrow(self, past: "Past", gain_X: Floats, row_UM: Ints, *, rows: int) -> Floats:
+        """U x M: the sums of edges to some rows of each user."""
+        none = row_UM.shape[1]
+        out_UM = np.zeros(row_UM.shape, np.float32)
+        place_N = np.full(rows + 1, none, np.int32)  # by row; the last one for row -1
+        for u in range(past.users):
+            part = slice(past.start_U[u], past.start_U[u + 1])
+            to_C, value_C = self.out_of(past.row_X[part], gain_X[part], rows=rows)
+            place_N[row_UM[u]] = np.arange(none)
+            place_N[-1] = none
+            told = np.bincount(place_N[to_C], value_C, minlength=none + 1)
+            out_UM[u] = told[:none]
+            place_N[row_UM[u]] = none
+        return out_UM
+
+    def out_of(
+        self, row_X: Ints, weight_X: Floats, *, rows: int
+    ) -> tuple[Ints, NDArray[np.float64]]:
+        """The edges out of some rows, as they are at the reference time, and each times its
+        owner's weight: to where (below `rows`), and how heavy."""
+        row_X, weight_X = row_X[row_X < len(self.to_NM)], weight_X[row_X < len(self.to_NM)]
+        to_C = self.to_NM[row_X].ravel()
+        value_C = (self.weight_NM[row_X] * weight_X[:, None]).ravel()
+        kept_C = (to_C >= 0) & (to_C < rows)
+        return to_C[kept_C].astype(np.int64), value_C[kept_C].astype(np.float64)
 
     def _dense(self, rows: int) -> Tensor | None:
         """Edges as a matrix of at least so many columns, where they are few: a sum over its

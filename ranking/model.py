@@ -70,9 +70,16 @@ class Fitted:
             self.bias_NT = _longer(self.bias_NT, rows, len(told))
         self.vector_NV[at], self.bias_NT[at] = vector_XV, bias_XT
 
-    def sequence(self, people: People, memory_UV: Tensor | None) -> Floats | None:
+    def sequence(
+        self,
+        people: People,
+        memory_UV: Tensor | None,
+        *,
+        row_UM: NDArray[np.int64] | None = None,
+    ) -> Floats | None:
         """U x N: how likely the towers think each item to follow, as a logarithm. None without
-        a tower. `memory_UV`: the mean of `vector_NV` of all that was touched, by its worth."""
+        a tower. `memory_UV`: the mean of `vector_NV` of all that was touched, by its worth.
+        With `row_UM` U x M: of these rows, and among them."""
         if not self.towers or not len(self.vector_NV):
             return None
         count, width = len(self.towers), self.towers[0].settings.width
@@ -92,14 +99,35 @@ class Fitted:
                     user_TUKW[t, at_P] = tower.net.users(
                         self._vectors(t), entries, memory_PTW[:, t]
                     )
-            logit_TUN = torch.stack(
-                [
-                    scores(user_TUKW[t], self._vectors(t), self.bias_NT[:, t])
-                    for t in range(count)
-                ]
+            logit_UM = (
+                self._logits(user_TUKW)
+                if row_UM is None
+                else self._narrow(user_TUKW, torch.from_numpy(row_UM))
             )
-            score_UN: Floats = torch.log_softmax(logit_TUN.mean(dim=0), dim=1).numpy()
-        return score_UN
+            score_UM: Floats = torch.log_softmax(logit_UM, dim=1).numpy()
+        return score_UM
+
+    def _logits(self, user_TUKW: Tensor) -> Tensor:
+        """U x N: the mean over towers."""
+        each = [
+            scores(user_UKW, self._vectors(t), self.bias_NT[:, t])
+            for t, user_UKW in enumerate(user_TUKW)
+        ]
+        return torch.stack(each).mean(dim=0)
+
+    def _narrow(self, user_TUKW: Tensor, row_UM: Tensor) -> Tensor:
+        """U x M: the same of some rows of each person."""
+        safe_UM = row_UM.clamp(0, len(self.vector_NV) - 1)
+        vector_UMV, bias_UMT = self.vector_NV[safe_UM], self.bias_NT[safe_UM]
+        each = [
+            torch.bmm(part_UMW, user_UKW.transpose(1, 2)).amax(dim=2)
+            for user_UKW, part_UMW in zip(
+                user_TUKW, vector_UMV.chunk(len(user_TUKW), dim=2), strict=True
+            )
+        ]
+        logit_UM = torch.stack(each).mean(dim=0) + bias_UMT.mean(dim=2)
+        there_UM = (row_UM >= 0) & (row_UM < len(self.vector_NV))
+        return torch.where(there_UM, logit_UM, -30.0)
 
     def _vectors(self, t: int) -> Tensor:
         """N x W: a tower's own."""

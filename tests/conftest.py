@@ -46,3 +46,12 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def topic_prefix() -> str:
     """A prefix that no other test has, such as t3f2a."""
     return f"t{uuid4().hex[:8]}"
+
+
+@pytest.fixture(params=["all items", "pools"], scope="module")
+def small_and_large(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is tested holds for a large catalogue as well: one that is looked at by pools."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "pools":
+            patch.setattr("ranking.pool.WIDE", 0)
+        yield

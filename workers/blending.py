@@ -25,6 +25,7 @@ from ranking.features import Sources, items_of
 from ranking.live import Live
 from ranking.model import Fitted, fitted
 from ranking.people import Floats, Ints, people_of
+from ranking.pool import wide
 from ranking.slate import Places, Wanted, listed, placed
 from ranking.trend_config import TrendConfig
 from schemas import DecodeError, TrendTable, decode
@@ -280,14 +281,14 @@ class Blending:
     ) -> Candidates:
         people = people_of([p.state for p in persons], self.items.catalogue)
         interest_UD = self._centred(persons, held, first=first)
+        # where not all items are looked at, those of the interest's kind have to be found
+        all_of_them = len(self.sources.vector_ND) and not wide(listed_UN.shape[1])
         return candidates(
             people,
             self.sources,
             listed_UN=listed_UN,
             interest_UD=interest_UD,
-            found=None
-            if len(self.sources.vector_ND)
-            else self._found(persons, interest_UD),
+            found=None if all_of_them else self._found(persons, interest_UD),
             memory_UV=self._memory(held, first, len(persons)),
         )
 

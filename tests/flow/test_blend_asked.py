@@ -13,6 +13,8 @@ from tests.support.house import ITEMS, NOW, SPACE, House, ids, vector_of
 from tests.support.town import NAMES, Town, chains, click, encode_table
 from workers.config import ListConfig
 
+pytestmark = pytest.mark.usefixtures("small_and_large")
+
 DAY_MS = 86_400_000
 TWIN = vector_of("twin")
 

@@ -10,6 +10,8 @@ from schemas import Item, Visit, encode
 from tests.support.house import ITEMS, NOW, House, ids
 from tests.support.town import NAMES, Town, chains, click, encode_table
 
+pytestmark = pytest.mark.usefixtures("small_and_large")
+
 
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())

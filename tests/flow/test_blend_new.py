@@ -12,6 +12,8 @@ from tests.support.house import NOW, House, ids, vector_of
 from tests.support.town import NAMES, Town, click
 from workers.config import ListConfig
 
+pytestmark = pytest.mark.usefixtures("small_and_large")
+
 YEAR_MS = 365 * 86_400_000
 EVEN, ODD = NAMES[:8:2], NAMES[1:8:2]
 PEOPLE = 150
