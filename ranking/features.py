@@ -53,8 +53,8 @@ class OfItems:
 class Sources:
     """What lists are made from. `category_NG`: unit rows of the items' categories, hashed.
     `vector_ND`: item vectors without what all items have in common (`mean_D`), unit rows, zero
-    where there is none; of a catalogue beyond `DENSE` items it is empty, and content speaks for
-    those that a search finds. `of_items`: kept from one batch to the next by who knows that
+    where there is none (`placed_N`, `shelved_N`: where there is one); of a catalogue beyond
+    `DENSE` items it is empty, and content speaks for those that a search finds. `of_items`: kept from one batch to the next by who knows that
     nothing changed, else None."""
 
     catalogue: Catalogue
@@ -66,6 +66,16 @@ class Sources:
         default_factory=lambda: np.zeros((0, CATEGORIES), np.float32)
     )
     of_items: OfItems | None = None
+    placed_N: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    shelved_N: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def spaces(self, rows: int) -> list[tuple[Floats, NDArray[np.bool_]]]:
+        """What so many items can be like in: unit rows, and which there are."""
+        placed = min(rows, len(self.vector_ND))
+        return [
+            (self.category_NG[:rows], self.shelved_N[:rows]),
+            (self.vector_ND[:placed], self.placed_N[:placed]),
+        ]
 
     def centred(self, vector_XD: Floats, known_X: NDArray[np.bool_]) -> Floats:
         """Unit rows without what all items have in common; zero where nothing is known."""
@@ -85,18 +95,23 @@ class Sources:
         if size > len(self.vector_ND) or vector_XD.shape[1] != self.vector_ND.shape[1]:
             held = self.vector_ND
             self.vector_ND = np.zeros((size + size // 4, vector_XD.shape[1]), np.float32)
+            placed_N, self.placed_N = self.placed_N, np.zeros(len(self.vector_ND), np.bool_)
             if held.shape[1] == vector_XD.shape[1]:
                 self.vector_ND[: len(held)] = held
+                self.placed_N[: len(held)] = placed_N
+        self.placed_N[rows] = known_X
         self.vector_ND[rows] = self.centred(vector_XD, known_X)
 
     def describe(self, rows: NDArray[np.int64]) -> None:
         """The categories of these rows changed."""
         if (more := len(self.catalogue.hash) - len(self.category_NG)) > 0:
             self.category_NG = np.pad(self.category_NG, ((0, more), (0, 0)))
+            self.shelved_N = np.pad(self.shelved_N, (0, more))
         for row in rows.tolist():
             place = [_bucket(name) for name in self.catalogue.categories[row]]
             self.category_NG[row] = 0
             self.category_NG[row, place] = 1 / max(len(place), 1) ** 0.5
+            self.shelved_N[row] = bool(place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +255,8 @@ def itemwise(sources: Sources, *, as_of_ms: int) -> Floats:
     age_N = np.maximum(0, as_of_ms - published_N) / FRESH_MS
     out[-3] = np.where(catalogue.hash[:rows] != 0, np.exp2(-age_N), 0)
     out[-2] = ages(published_N, as_of_ms=as_of_ms) / _DOUBLINGS
-    vector_ND = sources.vector_ND[:rows]
-    out[-1, : len(vector_ND)] = np.einsum("nd,nd->n", vector_ND, vector_ND) > 0
+    placed = min(rows, len(sources.vector_ND))
+    out[-1, :placed] = sources.placed_N[:placed]
     return out
 
 

@@ -21,9 +21,9 @@ from ranking.people import Floats, Ints, People, recency
 
 WIDE = 16_384
 """Items up to which all are looked at."""
-POOL = 1_024
+POOL = 512
 """Items of each person in a larger catalogue."""
-COMMON = 64
+COMMON = 32
 """Of the most popular ones, by each half-life, and of the newest: so many are in every pool."""
 
 _WHOSE_FIRST = [
@@ -84,6 +84,7 @@ def _followed(
     to, value = [np.zeros(0, np.int64)], [np.zeros(0, np.float64)]
     for follows in edges:
         to_C, value_C = follows.out_of(past.row_X[part], past.weight_X[part], rows=rows)
+        value_C = np.maximum(value_C, 0)  # of learned edges some speak against an item
         to.append(to_C)
         value.append(value_C / max(float(value_C.sum()), 1e-30))
     found = np.bincount(np.concatenate(to), np.concatenate(value), minlength=rows)

@@ -268,8 +268,7 @@ class Blending:
         if as_of_ms - newest_ms > OLD * self.config.fresh_half_life_ms:
             return np.ones((len(states), rows), np.float32)
         people = people_of(states, self.items.catalogue)
-        spaces = self.sources.category_NG[:rows], self.sources.vector_ND[:rows]
-        return affinity(people, self.items.law, spaces, rows=rows)
+        return affinity(people, self.items.law, self.sources.spaces(rows), rows=rows)
 
     def _candidates(
         self,

@@ -138,9 +138,13 @@ SHELVES = np.array([X, X, Y, MANY, NONE], np.float32)
 CONTENT = np.array([NONE, X, Y, X, X, MANY], np.float32)
 
 
+def known(*spaces: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(space, space.any(axis=1)) for space in spaces]
+
+
 def test_affinity_is_likeness_to_the_newest_touches_against_that_of_the_catalogue():
     people = people_with([[(0, "click"), (2, "click")], [(2, "click")]])
-    by_shelf = affinity(people, Law(), [SHELVES], rows=6)
+    by_shelf = affinity(people, Law(), known(SHELVES), rows=6)
     cosine_N = np.array([0, 0, 1, 0.8])
     told_N = (cosine_N - cosine_N.mean()) / cosine_N.std()
     assert by_shelf[1, :4] == pytest.approx(np.exp(SHARP * told_N), rel=1e-3)
@@ -149,9 +153,9 @@ def test_affinity_is_likeness_to_the_newest_touches_against_that_of_the_catalogu
 
 def test_affinity_goes_by_all_spaces_that_know_an_item():
     people = people_with([[(2, "click")]])
-    shelves = affinity(people, Law(), [SHELVES], rows=6)[0]
-    content = affinity(people, Law(), [CONTENT], rows=6)[0]
-    both = affinity(people, Law(), [SHELVES, CONTENT], rows=6)[0]
+    shelves = affinity(people, Law(), known(SHELVES), rows=6)[0]
+    content = affinity(people, Law(), known(CONTENT), rows=6)[0]
+    both = affinity(people, Law(), known(SHELVES, CONTENT), rows=6)[0]
     assert both[0] == pytest.approx(shelves[0]), "without content"
     assert both[5] == pytest.approx(content[5]), "without a shelf"
     assert both[3] == pytest.approx(np.sqrt(shelves[3] * content[3]), rel=1e-5)
@@ -160,21 +164,21 @@ def test_affinity_goes_by_all_spaces_that_know_an_item():
 def test_affinity_is_bounded():
     shelves = np.tile(np.array(X, np.float32), (200, 1))
     shelves[7] = Y
-    made = affinity(people_with([[(7, "click")]]), Law(), [shelves], rows=200)
+    made = affinity(people_with([[(7, "click")]]), Law(), known(shelves), rows=200)
     assert made.max() == pytest.approx(np.exp(SHARP * MOST))
 
 
 def test_where_nothing_can_be_said_nothing_speaks_for_or_against_an_item():
     people = people_with([[], [(4, "click")], [(-1, "click")], [(0, "hide")]])
-    assert (affinity(people, Law(), [SHELVES], rows=6) == 1).all()
-    bare = affinity(people_with([[(0, "click")]]), Law(), [SHELVES], rows=6)
+    assert (affinity(people, Law(), known(SHELVES), rows=6) == 1).all()
+    bare = affinity(people_with([[(0, "click")]]), Law(), known(SHELVES), rows=6)
     assert bare[0, 4:].tolist() == [1, 1], "without a category, and past the end"
-    assert (affinity(people, Law(), [SHELVES[:0]], rows=6) == 1).all()
+    assert (affinity(people, Law(), known(SHELVES[:0]), rows=6) == 1).all()
 
 
 def test_what_was_disliked_draws_nothing_like_it():
     people = people_with([[(0, "hide"), (2, "click")], [(2, "click")]])
-    made = affinity(people, Law(), [SHELVES], rows=5)
+    made = affinity(people, Law(), known(SHELVES), rows=5)
     assert made[0].tolist() == made[1].tolist()
 
 
