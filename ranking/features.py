@@ -22,7 +22,7 @@ from torch import Tensor
 from encoders.law import hash64
 from ranking.ages import AGES, ALIKE, DAY_MS, ages, bucket
 from ranking.catalogue import Catalogue
-from ranking.feature_names import FEATURES, ITEMWISE, PAIRED, PERSONAL
+from ranking.feature_names import FEATURES, ITEMWISE, PAIRED, PERSONAL, SOURCE_OF
 from ranking.follows import Past
 from ranking.live import Live
 from ranking.model import Fitted
@@ -33,13 +33,21 @@ ENTRY = 20  # a person is new for so many touches
 CATEGORIES = 64
 DENSE = 100_000  # items up to which content is compared with all of them
 FRESH_MS = 30 * DAY_MS
+COMMON = 32
+"""Of the most popular items by each half-life, and of the newest: so many concern everybody."""
 _TOUCH = 4.0  # what one count is worth within the logarithm
 _DOUBLINGS = 4  # of an age that make one
 _CONTENT = PAIRED.index("content")  # beside it stands "interest"
+_FIRST = [
+    n
+    for n, name in enumerate(ITEMWISE)
+    if SOURCE_OF[name] in ("popular", "fresh")
+    and name != "age"  # by it the oldest are first
+]
 _AGE, _LONG = ITEMWISE.index("age"), ITEMWISE.index("popular_long")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class OfItems:
     """What is known of items alone, as of a time: features, and where each stands by its age
     and by its fame."""
@@ -47,6 +55,18 @@ class OfItems:
     itemwise_IN: Floats
     era_N: Ints
     fame_N: Ints
+    _common_P: Ints | None = None
+
+    def common(self) -> Ints:
+        """P: the most popular rows by each half-life, and the newest."""
+        if self._common_P is None:
+            below_IN = -self.itemwise_IN[_FIRST]
+            count = min(COMMON, below_IN.shape[1])
+            self._common_P = np.zeros(0, np.int64)
+            if count:
+                best_IP = np.argpartition(below_IN, count - 1, axis=1)[:, :count]
+                self._common_P = np.unique(best_IP)
+        return self._common_P
 
 
 @dataclass(slots=True, eq=False)

@@ -14,22 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking.feature_names import ITEMWISE, SOURCE_OF
 from ranking.features import READ, Sources, items_as_of
 from ranking.follows import Follows, Past
-from ranking.people import Floats, Ints, People, recency
+from ranking.people import Ints, People, recency
 
 WIDE = 16_384
 """Items up to which all are looked at."""
 POOL = 512
 """Items of each person in a larger catalogue."""
-COMMON = 32
-"""Of the most popular ones, by each half-life, and of the newest: so many are in every pool."""
-
-_WHOSE_FIRST = [
-    n for n, name in enumerate(ITEMWISE) if SOURCE_OF[name] in ("popular", "fresh")
-]
-_WHOSE_FIRST.remove(ITEMWISE.index("age"))  # the oldest are first by it
 
 
 def wide(items: int) -> bool:
@@ -43,36 +35,28 @@ def pooled(
     *,
     listed_UN: NDArray[np.bool_],
     must_UX: Ints,
-    size: int = POOL,
+    size: int | None = None,
 ) -> Ints:
     """U x (M + X): the pool of each person, none twice, of what may be listed; then `must_UX`
     as it is (without those that it has twice)."""
+    size = POOL if size is None else size
     past = Past.of(people.row_UL, recency(people.age_ms_UL, people.row_UL)).newest(READ)
     live, model = sources.live, sources.model
     edges = [live.follows[name] for name in ("session", "recent") if name in live.follows]
     edges += [model.ease] if model.ease is not None else []
-    common_P = common(items_as_of(sources, people).itemwise_IN)
+    common_P = items_as_of(sources, people).common()
     row_UM = np.full((len(people), size), -1, np.int64)
     for u in range(len(people)):
         told_N = _followed(edges, past, u, rows=listed_UN.shape[1])
         told_N[common_P] = np.inf
         told_N[~listed_UN[u]] = 0
-        at_X = np.flatnonzero(told_N)
+        at_X = np.flatnonzero(told_N > 0)
         if len(at_X) > size:
             at_X = at_X[np.argpartition(-told_N[at_X], size - 1)[:size]]
         row_UM[u, : len(at_X)] = at_X
     must_UX = _once(must_UX)
     row_UM[(row_UM[:, :, None] == must_UX[:, None, :]).any(axis=2)] = -1
     return np.concatenate([row_UM, must_UX], axis=1)
-
-
-def common(itemwise_IN: Floats) -> Ints:
-    """P: the most popular rows by each half-life, and the newest."""
-    below_IN = -itemwise_IN[_WHOSE_FIRST]
-    count = min(COMMON, below_IN.shape[1])
-    if not count:
-        return np.zeros(0, np.int64)
-    return np.unique(np.argpartition(below_IN, count - 1, axis=1)[:, :count])
 
 
 def _followed(

@@ -3,9 +3,9 @@
 import numpy as np
 
 from ranking.blended import candidates, ordered
-from ranking.features import Sources, items_of
+from ranking.features import COMMON, OfItems, Sources, items_of
 from ranking.people import People
-from ranking.pool import COMMON, common, pooled
+from ranking.pool import pooled
 from tests.support.listing import ITEMS, allowed, interests, people, world
 
 NOBODY = np.zeros((2, 0), np.int64)
@@ -23,12 +23,12 @@ def test_a_pool_holds_what_follows_the_touches_and_what_is_new_first():
     assert 18 in second
     assert not first & {2, 3}  # touched
     assert row_UM.shape == (2, 80)
-    newest = set(common(new(sources)).tolist())
+    newest = set(new(sources).common().tolist())
     assert len(first & newest) >= COMMON - ITEMS
 
 
-def new(sources: Sources) -> np.ndarray:
-    return items_of(sources, as_of_ms=sources.live.newest_ms).itemwise_IN
+def new(sources: Sources) -> OfItems:
+    return items_of(sources, as_of_ms=sources.live.newest_ms)
 
 
 def test_the_heaviest_stay_where_a_pool_is_full_and_nothing_is_in_it_twice():
@@ -49,12 +49,11 @@ def test_what_may_not_be_listed_is_in_no_pool():
     assert {*row_UM[0].tolist()} <= {-1, 4, 50}
 
 
-def test_the_commonest_are_so_many_at_most_and_not_the_oldest():
-    sources = world(1_000)
-    itemwise = new(sources)
-    assert len(common(itemwise)) <= COMMON * len(itemwise)
-    assert len(common(itemwise[:, :7])) == 7
-    assert len(common(itemwise[:, :0])) == 0
+def test_the_commonest_are_so_many_at_most_and_there_may_be_fewer_items():
+    of_items = new(world(1_000))
+    assert COMMON <= len(of_items.common()) <= COMMON * len(of_items.itemwise_IN)
+    assert new(world(7)).common().tolist() == list(range(7))
+    assert new(world(0)).common().tolist() == []
 
 
 def test_lists_of_a_pool_are_those_of_all_items_as_far_as_something_speaks_for_them(
