@@ -44,7 +44,7 @@ _FIRST = [
     if SOURCE_OF[name] in ("popular", "fresh")
     and name != "age"  # by it the oldest are first
 ]
-_AGE, _LONG = ITEMWISE.index("age"), ITEMWISE.index("popular_long")
+_AGE, LONG = ITEMWISE.index("age"), ITEMWISE.index("popular_long")
 
 
 @dataclass(slots=True, eq=False)
@@ -60,12 +60,12 @@ class OfItems:
     def common(self) -> Ints:
         """P: the most popular rows by each half-life, and the newest."""
         if self._common_P is None:
-            below_IN = -self.itemwise_IN[_FIRST]
-            count = min(COMMON, below_IN.shape[1])
-            self._common_P = np.zeros(0, np.int64)
-            if count:
-                best_IP = np.argpartition(below_IN, count - 1, axis=1)[:, :count]
-                self._common_P = np.unique(best_IP)
+            told_IN = self.itemwise_IN[_FIRST]
+            self._common_P = np.flatnonzero((told_IN > 0).any(axis=0))
+            if len(self._common_P) > COMMON:
+                best_IP = np.argpartition(-told_IN, COMMON - 1, axis=1)[:, :COMMON]
+                said_IP = np.take_along_axis(told_IN, best_IP, axis=1) > 0
+                self._common_P = np.unique(best_IP[said_IP])
         return self._common_P
 
 
@@ -260,7 +260,7 @@ def items_of(sources: Sources, *, as_of_ms: int) -> OfItems:
     """What is known of items alone, at a time."""
     itemwise_IN = itemwise(sources, as_of_ms=as_of_ms)
     age_N = _DOUBLINGS * itemwise_IN[_AGE]
-    touches_N = np.expm1(itemwise_IN[_LONG]) / _TOUCH
+    touches_N = np.expm1(itemwise_IN[LONG]) / _TOUCH
     return OfItems(itemwise_IN, bucket(age_N), bucket(np.log2(1 + 2 * touches_N)))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking.features import READ, Sources, items_as_of
+from ranking.features import LONG, READ, Sources, items_as_of
 from ranking.follows import Follows, Past
 from ranking.people import Ints, People, recency
 
@@ -22,6 +22,7 @@ WIDE = 16_384
 """Items up to which all are looked at."""
 POOL = 512
 """Items of each person in a larger catalogue."""
+_LITTLE = 1e-12  # less than any edge; a place that is left is for what is popular
 
 
 def wide(items: int) -> bool:
@@ -44,19 +45,28 @@ def pooled(
     live, model = sources.live, sources.model
     edges = [live.follows[name] for name in ("session", "recent") if name in live.follows]
     edges += [model.ease] if model.ease is not None else []
-    common_P = items_as_of(sources, people).common()
+    of_items = items_as_of(sources, people)
+    common_P, often_N = of_items.common(), _LITTLE * (1 + of_items.itemwise_IN[LONG])
     row_UM = np.full((len(people), size), -1, np.int64)
     for u in range(len(people)):
         told_N = _followed(edges, past, u, rows=listed_UN.shape[1])
         told_N[common_P] = np.inf
         told_N[~listed_UN[u]] = 0
-        at_X = np.flatnonzero(told_N > 0)
-        if len(at_X) > size:
-            at_X = at_X[np.argpartition(-told_N[at_X], size - 1)[:size]]
+        at_X = _most(told_N, size)
+        if len(at_X) < size:  # a shelf, or somebody new
+            at_X = _most(told_N + listed_UN[u] * often_N, size)
         row_UM[u, : len(at_X)] = at_X
     must_UX = _once(must_UX)
     row_UM[(row_UM[:, :, None] == must_UX[:, None, :]).any(axis=2)] = -1
     return np.concatenate([row_UM, must_UX], axis=1)
+
+
+def _most(told_N: NDArray[np.float64], size: int) -> Ints:
+    """The rows for which most speaks; none for which nothing does."""
+    at_X = np.flatnonzero(told_N > 0)
+    if len(at_X) > size:
+        at_X = at_X[np.argpartition(-told_N[at_X], size - 1)[:size]]
+    return at_X
 
 
 def _followed(

@@ -6,7 +6,8 @@ from ranking.blended import candidates, ordered
 from ranking.features import COMMON, OfItems, Sources, items_of
 from ranking.people import People
 from ranking.pool import pooled
-from tests.support.listing import ITEMS, allowed, interests, people, world
+from schemas import TrendTable
+from tests.support.listing import AT_MS, ITEMS, allowed, interests, people, world
 
 NOBODY = np.zeros((2, 0), np.int64)
 
@@ -39,6 +40,22 @@ def test_the_heaviest_stay_where_a_pool_is_full_and_nothing_is_in_it_twice():
     for row in row_UM:
         there = row[row >= 0]
         assert len(set(there.tolist())) == len(there)
+
+
+def test_places_that_are_left_are_for_what_is_popular_and_may_be_listed():
+    sources, who = world(400, vectors=False), people([3, 2], [])
+    sources.catalogue.published_at_ms[:] = 0  # nothing is new
+    half_s = sources.live.config.half_lives_s[3]
+    often = [(f"i{n}", 50.0) for n in range(300, 340)]
+    table = TrendTable(name=f"popular/{half_s}/0/b00", at_ms=AT_MS, rows=often)
+    sources.live.take([table], sources.catalogue)
+    listed = np.zeros((2, 400), bool)
+    listed[:, 310:380] = True
+    row_UM = pooled(who, sources, listed_UN=listed, must_UX=NOBODY, size=50)
+    for row in row_UM:
+        assert (row >= 310).all()
+        assert (row < 380).all()
+        assert set(range(310, 340)) <= set(row.tolist())
 
 
 def test_what_may_not_be_listed_is_in_no_pool():
