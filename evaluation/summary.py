@@ -3,7 +3,7 @@
 Legend:  E = events of the stream,  K = places of a list
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from evaluation.slices import Stream, by_gap, by_length, slices, stream_of
 
 ACCURACY = ("hit@10", "hit@20", "ndcg@10", "ndcg@20")
 HEAD = "hit@20"
+SERVED = "served"  # family of what we measure ourselves by
 """The measure that tables are sorted by and curves are drawn of."""
 
 
@@ -77,10 +78,12 @@ def summarise(
     stream = stream_of(log, split, share_IG)
     if distance_II is None:
         distance_II = metrics.cosine_distance(has_IG)
-    best = _best_others(outcomes, stream)
+    best = _best(outcomes, stream)
+    ours = {name for name, (family, _) in told.items() if family == SERVED}
     scores = [
         _score(outcome, outcomes, stream, share_IG=share_IG, distance_II=distance_II,
-               told=told.get(outcome.name, ("", "")), best=best, seed=seed)
+               told=told.get(outcome.name, ("", "")),
+               best=_others(best, outcome.name, ours), seed=seed)
         for outcome in outcomes
     ]  # fmt: skip
     scores.sort(key=lambda s: -np.nan_to_num(s.accuracy["all"][HEAD].mean))
@@ -170,19 +173,18 @@ def _against(
     by_name = {other.name: other for other in outcomes}
     found = {}
     for part, mask_E in parts.items():
-        others = [name for name in best[part] if name != outcome.name]
-        if others and mask_E.any():
+        if best[part] and mask_E.any():
             ours_E = accuracy_of(outcome)[HEAD][mask_E]
-            theirs_E = accuracy_of(by_name[others[0]])[HEAD][mask_E]
+            theirs_E = accuracy_of(by_name[best[part][0]])[HEAD][mask_E]
             found[part] = (
-                others[0],
+                best[part][0],
                 paired(ours_E, theirs_E, stream.user_E[mask_E], seed=seed),
             )
     return found
 
 
-def _best_others(outcomes: Sequence[Outcome], stream: Stream) -> dict[str, list[str]]:
-    """By slice: the two best, by the head measure. Stale variants are nobody's rival."""
+def _best(outcomes: Sequence[Outcome], stream: Stream) -> dict[str, list[str]]:
+    """By slice: all, the best first, by the head measure. Stale variants are nobody's rival."""
     found = {}
     for part, mask_E in slices(stream).items():
         mean = {
@@ -190,5 +192,16 @@ def _best_others(outcomes: Sequence[Outcome], stream: Stream) -> dict[str, list[
             for outcome in outcomes
             if "@" not in outcome.name and mask_E.any()
         }
-        found[part] = sorted(mean, key=lambda name: -mean[name])[:2]
+        found[part] = sorted(mean, key=lambda name: -mean[name])
     return found
+
+
+def _others(
+    best: Mapping[str, Sequence[str]], own: str, served: Collection[str]
+) -> dict[str, list[str]]:
+    """The same without this one; and what is served is no rival of what is served."""
+    left_out = {own, *(served if own in served else ())}
+    return {
+        part: [name for name in names if name not in left_out]
+        for part, names in best.items()
+    }

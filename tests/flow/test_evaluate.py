@@ -142,6 +142,19 @@ def test_a_page_is_whole_with_few_and_with_many(count: int, tmp_path: Path) -> N
     assert ("nan" in page) is False
 
 
+def test_what_is_served_is_compared_with_others_and_not_with_itself() -> None:
+    log, split = chains(60), Split(200, 100)
+    outcomes = [
+        run(ranked(name, Chance(seed=7)), log, split) for name in ("ours", "ours-2")
+    ]
+    outcomes.append(run(ranked("other", Chance(seed=8)), log, split))
+    told = {"ours": ("served", ""), "ours-2": ("served", ""), "other": ("floor", "")}
+    scores = summarise(log, split, outcomes, told=told, not_run={}).scores
+    rivals = {score.name: {name for name, _ in score.against.values()} for score in scores}
+    assert rivals["ours"] == rivals["ours-2"] == {"other"}
+    assert rivals["other"] <= {"ours", "ours-2"}
+
+
 def test_what_a_person_touched_leads_on_whatever_was_saved_between() -> None:
     """Trends are saved each 1,000 events; who acts next goes on from where he was."""
     others = [(f"u{n}", "CDEFGHIJ"[n % 8]) for n in range(999)]
