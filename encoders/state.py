@@ -178,10 +178,9 @@ def _undo(state: UserState, event: Undo, at_ms: int) -> Outcome:
     target = hash64(event.undoes)
     if (state.undone.rows["event"] == target).any():
         return "folded"
-    heard = len(state.said)
-    state.said = [s for s in state.said if s.of != target]
-    found = _take_out(state.ring, target) or len(state.said) < heard
-    if not (found := _take_out(state.shown, target) or found):
+    found = _take_out(state.ring, target) or _take_out(state.shown, target)
+    said = any(s.of == target for s in state.said)
+    if not found and not (said and _was_never_in_the_ring(state, target)):
         folded_at = state.recent.rows["at_ms"][state.recent.rows["event"] == target]
         full = len(state.recent) == state.law.recent  # it may be older than all ids we know
         if event.of is None and (len(folded_at) or full):
@@ -190,9 +189,20 @@ def _undo(state: UserState, event: Undo, at_ms: int) -> Outcome:
             _out_of_tail(state, event.of, int(folded_at[0]))
         elif event.of is not None and full and event.of.at_ms <= state.tail_newest_ms:
             _out_of_tail(state, event.of, event.of.at_ms)  # else its undo came first
+    state.said = [s for s in state.said if s.of != target]
     state.undone.append((target, at_ms))
     _rebuild(state)
     return "folded"
+
+
+def _was_never_in_the_ring(state: UserState, event: int) -> bool:
+    """Of an event that is not in it: a query or an upload, not an interaction that has left."""
+    if len(state.ring) < state.law.ring:
+        return True
+    oldest = state.ring.rows[0]["event"]
+    known = state.recent.rows["event"]
+    own, first = np.flatnonzero(known == event), np.flatnonzero(known == oldest)
+    return bool(len(own)) and (not len(first) or bool(own[0] > first[0]))
 
 
 def _erase(state: UserState, at_ms: int) -> Outcome:
@@ -276,7 +286,7 @@ def _out_of_tail(state: UserState, of: Undone, at_ms: int) -> None:
     slot = state.slot_of.get(item_hash(of.item_id))
     code, law = CODES[of.kind], state.law
     column = law.half_life_of(code)
-    if slot is None or not state.tail_n[slot, column]:
+    if code == IMPRESSION or slot is None or not state.tail_n[slot, column]:
         return
     age = (at_ms - state.tail_ref_ms[column]) / law.half_life_ms[column]
     state.tail_n[slot, column] -= 1

@@ -55,6 +55,12 @@ def encoding_of(value: bytes, content_type: str | None = None) -> Encoding:
     )
 
 
+UNREADABLE = (
+    msgspec.DecodeError, ValueError, OverflowError, TypeError, RecursionError,
+)  # fmt: skip
+"""What the library raises at bytes that are no value, or none that Python can hold."""
+
+
 def encode(record: Record, encoding: Encoding = "msgpack") -> bytes:
     """A record as bytes."""
     return _ENCODERS[encoding](record)
@@ -68,11 +74,11 @@ def decode(role: str, value: bytes, content_type: str | None = None) -> Any:
     encoding = encoding_of(value, content_type)
     try:
         record = _DECODERS[encoding, role](value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _explained(role, value, encoding, error) from error
     if isinstance(record, _Untyped):
         raise _bad("unknown_type", "type", "", _types(role))
-    _check_depth(value, encoding)
+    _check_depth(value, encoding, record)
     _check(record)
     return record
 
@@ -84,7 +90,7 @@ def decode_item(
     take the others with it. Raises DecodeError where anything else is wrong."""
     try:
         item: Item = decode("items", value, content_type)
-    except DecodeError:
+    except DecodeError as refusal:
         encoding = encoding_of(value, content_type)
         tree = _tree(value, encoding)
         if not isinstance(tree, dict):
@@ -92,18 +98,20 @@ def decode_item(
         kept, faults = _without_bad_slots(tree)
         if not faults:
             raise
-        coded = (
-            msgspec.json.encode(kept)
-            if encoding == "json"
-            else msgspec.msgpack.encode(kept)
-        )
+        coder = msgspec.json if encoding == "json" else msgspec.msgpack
+        try:
+            coded = coder.encode(kept)
+        except UNREADABLE:  # numbers that we can't write, in what a producer may say freely
+            raise refusal from None
         return decode("items", coded, CONTENT_TYPES[encoding]), faults
     return item, []
 
 
 def _without_bad_slots(tree: dict[Any, Any]) -> tuple[dict[Any, Any], list[DecodeError]]:
-    """The record without the entries of `vectors` and `media` that are none."""
-    kept, faults = dict(tree), list[DecodeError]()
+    """The fields of an item that we know, without the entries of `vectors` and `media` that are
+    none."""
+    known, faults = {"type", *Item.__struct_fields__}, list[DecodeError]()
+    kept = {name: value for name, value in tree.items() if name in known}
     if isinstance(vectors := tree.get("vectors"), dict):
         kept["vectors"] = {
             name: vector
@@ -127,7 +135,7 @@ def _is_slot(field: str, value: Any, kind: Any, faults: list[DecodeError]) -> bo
     (Bytes are themselves in msgpack and base64 in JSON: a round of msgpack takes both.)"""
     try:
         msgspec.msgpack.decode(msgspec.msgpack.encode(_unbased(value, kind)), type=kind)
-    except (msgspec.DecodeError, ValueError) as error:
+    except UNREADABLE as error:
         said = _PATH.sub("", str(error))
         faults.append(
             _bad("wrong_field", field, value, f"{said}; {_REMEDIES['wrong_field']}")
@@ -188,21 +196,34 @@ def _leaves(path: str, tree: Any) -> Iterator[tuple[str, Any]]:
         yield path, tree
 
 
-def _check_depth(value: bytes, encoding: Encoding) -> None:
+def _check_depth(value: bytes, encoding: Encoding, record: Any) -> None:
     """Refuse nesting over MAX_DEPTH, unknown fields included. Cheap for flat records:
     a value with few container bytes cannot be deep."""
     if encoding == "json":
         if value.count(b"{") + value.count(b"[") <= MAX_DEPTH:
             return
-        tree = msgspec.json.decode(value)
-    else:
-        if len(value.translate(None, _NOT_A_CONTAINER)) <= MAX_DEPTH:
-            return
-        tree = msgspec.msgpack.decode(value, ext_hook=lambda _code, _data: None)
+    elif len(value.translate(None, _NOT_A_CONTAINER)) <= MAX_DEPTH:
+        return
+    try:
+        tree = _generic(value, encoding)
+    except RecursionError:
+        remedy = f"a record is nested at most {MAX_DEPTH} deep; flatten it"
+        raise _bad("too_deep", "record", "", remedy) from None
+    except UNREADABLE:
+        # An unknown field, which is tolerated, holds what no generic decoder takes (text that is
+        # none, a number that is too large). What is read of the record was read.
+        tree = {name: getattr(record, name, None) for name in ("context", "attributes")}
     if deep := _too_deep(tree):
         path, value_there = deep
         remedy = f"a record is nested at most {MAX_DEPTH} deep; flatten it"
         raise _bad("too_deep", path, value_there, remedy)
+
+
+def _generic(value: bytes, encoding: Encoding) -> Any:
+    """Whatever is in these bytes. Raises any of UNREADABLE."""
+    if encoding == "json":
+        return msgspec.json.decode(value)
+    return msgspec.msgpack.decode(value, ext_hook=lambda _code, _data: None)
 
 
 def _too_deep(tree: Any) -> tuple[str, Any] | None:
@@ -287,10 +308,8 @@ def _tag(record: type[msgspec.Struct]) -> str:
 
 def _tree(value: bytes, encoding: Encoding) -> Any:
     try:
-        if encoding == "json":
-            return msgspec.json.decode(value)
-        return msgspec.msgpack.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _generic(value, encoding)
+    except UNREADABLE:
         return None
 
 

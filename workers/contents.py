@@ -21,7 +21,7 @@ from schemas import (
     encode,
     refused,
 )
-from workers.decode import check_key
+from workers.decode import check_key, check_value
 from workers.media import DECODED_KINDS
 from workers.ports import Record
 
@@ -174,6 +174,7 @@ def _event_job(record: Record, modalities: Collection[str]) -> Job | None:
         if not isinstance(event, (Interaction, Query)):
             return None
         check_key(record, "user_id", event.user_id)
+        check_value(event)
     except DecodeError:
         return None
     parts = [Part("text", "text", text=event.text)] if event.text.strip() else []

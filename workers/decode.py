@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schemas import DecodeError, Event, Interaction, Signal, decode, refused
+from schemas import DecodeError, Event, Interaction, Signal, Undo, decode, refused
 from workers.config import RecommendConfig
 from workers.ports import Headers, Outbound, Record
 
@@ -50,10 +50,8 @@ def _decode(record: Record, width: int, config: RecommendConfig) -> Accepted:
         raise refused(
             "from_the_future", "at_ms", at_ms, "send milliseconds since the epoch"
         )
-    if isinstance(event, Interaction):
-        if event.value is None and event.kind in NEEDS_VALUE:
-            raise refused("missing_field", "value", None, f"a {event.kind} needs its value")
-    elif isinstance(event, Signal) and event.vector is not None:
+    check_value(event)
+    if isinstance(event, Signal) and event.vector is not None:
         check_vector("vector", event.vector, width)
     return Accepted(
         record, event, record.timestamp_ms if ahead_ms > config.future_clamp_ms else at_ms
@@ -68,6 +66,19 @@ def check_key(record: Record, field: str, expected: str) -> None:
             "wrong_key", field, expected,
             f"the record's key is {shown!r}; send the {field} as the key",
         )  # fmt: skip
+
+
+def check_value(event: Event) -> None:
+    """Raise DecodeError where a kind that is nothing without its value has none, also in what an
+    undo says that it takes back."""
+    if isinstance(event, Interaction) and event.value is None:
+        field, kind = "value", event.kind
+    elif isinstance(event, Undo) and event.of is not None and event.of.value is None:
+        field, kind = "of.value", event.of.kind
+    else:
+        return
+    if kind in NEEDS_VALUE:
+        raise refused("missing_field", field, None, f"a {kind} needs its value")
 
 
 def check_vector(field: str, vector: bytes, width: int) -> None:

@@ -8,9 +8,10 @@ as erased cause none.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from encoders.law import CODES, item_hash
+from encoders.persist import dumps, loads
 from encoders.state import Outcome, fold
 from schemas import DecodeError, Erase, Interaction, Query, Signal, Visit, refused
 from workers import metrics
@@ -61,6 +62,18 @@ class Touches:
         asked.caused_by.append(query.of if query else event.event_id)
         asked.records.append(a.record)
 
+    def fold(self, a: Accepted, user: Held) -> Outcome:
+        """Into the user's state. Lists that are open at an erase are of who this user was until
+        then."""
+        state = user.state
+        if isinstance(a.event, Erase):
+            for key, asked in self.open.items():
+                if key[0] == user.user_id:
+                    before = loads(dumps(state), law=state.law, applied=state.applied)
+                    asked.user = replace(user, state=before)
+        self.folded[user.user_id] = user
+        return fold(state, a.event, offset=a.record.offset, at_ms=a.at_ms)
+
     def erase(self, a: Accepted, user: Held) -> None:
         """A null list, after those of what came before."""
         for key in [key for key in self.open if key[0] == a.event.user_id]:
@@ -87,8 +100,7 @@ def fold_all(
             refusals.append((record, _elsewhere(a, user)))
             continue
         was_late = a.at_ms < user.state.newest_ms
-        touches.folded[event.user_id] = user
-        outcome = fold(user.state, event, offset=record.offset, at_ms=a.at_ms)
+        outcome = touches.fold(a, user)
         _popular(a, outcome, items)
         if record.offset < users.owned[record.partition].listed_from:
             outcome = "replayed"

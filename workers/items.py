@@ -66,7 +66,8 @@ class Items:
             self.apply(records)
             now_ms = clock() * 1000
             for record in records:
-                if caused_at := record.header("caused-at-ms"):
+                caused_at = record.header("caused-at-ms") or ""
+                if caused_at.isdecimal() and len(caused_at) < 16:  # anybody may set headers
                     metrics.upload_to_recommendable(
                         max(0.0, now_ms - int(caused_at)) / 1000
                     )

@@ -2,9 +2,9 @@
 
 import pytest
 
-from schemas import Item, Media, MediaRef, encode
+from schemas import Interaction, Item, Media, MediaRef, encode
 from tests.support.producers import LOW, RED, inline, put, reasons, say, upload
-from tests.support.workshop import TOPICS, Workshop, settled, vector
+from tests.support.workshop import NOW, TOPICS, Workshop, settled, vector
 from workers.ports import Outbound
 
 pytestmark = pytest.mark.models
@@ -146,4 +146,14 @@ def test_events_that_cannot_be_read_are_left_to_the_recommend_worker(shop):
     say(shop, text="hello", user="bob")
     shop.drain()
     assert not shop.dead_letters()
+    assert list(shop.signals()) == ["e1#m0"]
+
+
+def test_what_is_said_with_an_event_that_is_refused_is_not_heard(shop):
+    rating = Interaction(
+        event_id="r1", user_id="ann", item_id="i1", kind="rating", at_ms=NOW, text="lovely"
+    )
+    shop.send(TOPICS.events, "ann", rating)
+    say(shop, text="hello", user="bob")
+    shop.drain()
     assert list(shop.signals()) == ["e1#m0"]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from schemas import Erase, Query, Signal, Undo, Visit, encode
+from schemas import Erase, Item, Query, Signal, Undo, Undone, Visit, encode
 from tests.support.house import (
     EVENTS,
     ITEMS,
@@ -202,6 +202,29 @@ def test_an_erased_user_gets_a_null_list_and_starts_afresh(house):
     assert stored.user_id == "ann"
 
 
+def test_a_list_before_an_erasure_in_one_batch_is_of_who_the_user_was(house):
+    house.write(ITEMS, "gone", encode(Item(item_id="gone", expires_at_ms=NOW - 1_000)))
+    house.vector("gone", vector_of("i1"))
+    answered(
+        house, click("e1", item="i1", at_ms=NOW - 9),
+        Erase(event_id="z", user_id="ann", at_ms=NOW), click("e2", item="i2", at_ms=NOW + 1),
+    )  # fmt: skip
+    before, after = house.slates("ann")
+    assert before.as_of_ms == NOW - 9
+    assert not {"i1", "gone"} & {*ids(before)}
+    assert before.items[0].source == "interest"
+    assert after.as_of_ms == NOW + 1
+    assert "i2" not in ids(after)
+
+
+def test_headers_of_an_item_stop_nobody(house):
+    for n, stamp in enumerate((b"soon", b"-5", b"1" * 400, "\u00b2".encode(), b"\xff")):
+        item = encode(Item(item_id=f"h{n}"))
+        house.put(ITEMS, f"h{n}", item, headers=(("caused-at-ms", stamp),))
+    answered(house, click("e1"))
+    assert named(house.slates("ann")) == ["e1"]
+
+
 def test_a_tombstone_names_nobody(house):
     answered(
         house, click("e1", at_ms=NOW - 9), Erase(event_id="z", user_id="ann", at_ms=NOW)
@@ -224,6 +247,17 @@ REFUSED: list[tuple[str, str, bytes | None, str]] = [
         "at_ms",
     ),
     ("missing_field", "ann", encode(click("r", kind="rating")), "value"),
+    (
+        "missing_field",
+        "ann",
+        encode(
+            Undo(
+                event_id="x", user_id="ann", undoes="r", at_ms=NOW,
+                of=Undone(item_id="i1", kind="rating", at_ms=NOW),
+            )
+        ),
+        "of.value",
+    ),
     (
         "wrong_width",
         "ann",

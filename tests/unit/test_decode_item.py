@@ -61,3 +61,29 @@ def test_what_is_wrong_elsewhere_is_refused_whole():
         decode_item(b'{"type":"item","item_id":"i1","title":5,"media":[7]}')
     with pytest.raises(DecodeError, match="item_id"):
         decode_item(b'{"type":"item"}')
+
+
+@pytest.mark.parametrize("field", ["vectors", "media", "beside"])
+@pytest.mark.parametrize("wire", ["json", "msgpack"])
+def test_numbers_that_nobody_can_write_again_harm_no_other_slot(field, wire):
+    """Some decoders read whole numbers of any length, and no encoder writes them."""
+    huge = "1" + "0" * 26
+    parts = {
+        "vectors": f'"vectors":{{"a":[{huge},2],"b":null,"image":[1.0]}}',
+        "media": f'"media":[{{"kind":"image","more":{huge}}},5]',
+        "beside": f'"more":{huge},"vectors":{{"b":null,"image":[1.0]}}',
+    }
+    value = b'{"type":"item","item_id":"i1","title":"here",' + parts[field].encode() + b"}"
+    if wire == "msgpack":
+        pairs = {
+            "vectors": {"vectors": {"a": [2**64 - 1, "x"], "b": None, "image": [1.0]}},
+            "media": {"media": [{"kind": "image", "more": 2**64 - 1}, 5]},
+            "beside": {"more": 2**64 - 1, "vectors": {"b": None, "image": [1.0]}},
+        }
+        value = msgpack.packb(
+            {"type": "item", "item_id": "i1", "title": "here", **pairs[field]}
+        )
+    item, faults = decode_item(value)
+    assert item.title == "here"
+    assert len(item.vectors) + len(item.media) <= 2
+    assert faults

@@ -255,6 +255,56 @@ def test_all_signals_of_a_full_ring_can_be_undone():
     assert not interest_unit(folded([*clicks, *said, *undone])).any()
 
 
+def signal_of(event_id: str) -> Signal:
+    return Signal(
+        event_id=f"{event_id}#m0", of=event_id, user_id="u", at_ms=NOW, encoder=SPACE,
+        vector=np.ones(WIDTH, "<f4").tobytes(),
+    )  # fmt: skip
+
+
+def test_an_event_beyond_the_ring_is_undone_with_its_signal_or_not_at_all():
+    bought = click("e0", "i7", kind="purchase")
+    later = [
+        click(f"v{n}", "i1", at_ms=NOW + 1 + n, kind="view") for n in range(LAW.ring + 9)
+    ]
+    state = folded([bought, signal_of("e0"), *later])
+    bare = Undo(event_id="x", user_id="u", undoes="e0", at_ms=NOW)
+    assert outcome(state, bare) == "too_late_to_undo"
+    assert len(state.said) == 1
+    assert item_hash("i7") in state.seen_items()
+    of = Undone(item_id="i7", kind="purchase", at_ms=NOW)
+    told = Undo(event_id="y", user_id="u", undoes="e0", at_ms=NOW, of=of)
+    assert outcome(state, told) == "folded"
+    assert not state.said
+    assert_lawful(state, [bought, *later, told])
+
+
+def test_a_query_is_undone_by_its_signal_alone_as_long_as_that_is_newer_than_the_ring():
+    views = [click(f"v{n}", "i1", at_ms=NOW, kind="view") for n in range(LAW.ring + 9)]
+    state = folded([*views, Query(event_id="q", user_id="u", at_ms=NOW), signal_of("q")])
+    assert (
+        outcome(state, Undo(event_id="x", user_id="u", undoes="q", at_ms=NOW)) == "folded"
+    )
+    assert not state.said
+
+
+@pytest.mark.parametrize("kind", ["view", "skip"])
+def test_an_undone_impression_beyond_those_at_hand_takes_no_interest_with_it(kind):
+    own = click("e0", "i7", kind=kind)
+    shown = [
+        click(f"s{n}", "i7" if not n else "i2", at_ms=NOW, kind="impression")
+        for n in range(LAW.impressions + 9)
+    ]
+    later = [
+        click(f"v{n}", "i1", at_ms=NOW + 1 + n, kind="view") for n in range(LAW.ring + 9)
+    ]
+    state = folded([own, *shown, *later])
+    before = interest_unit(state)
+    of = Undone(item_id="i7", kind="impression", at_ms=NOW)
+    outcome(state, Undo(event_id="x", user_id="u", undoes="s0", at_ms=NOW, of=of))
+    np.testing.assert_allclose(interest_unit(state), before)
+
+
 def test_what_comes_again_after_an_erasure_is_still_a_duplicate():
     visit = Visit(event_id="v", user_id="u", at_ms=NOW)
     state = folded([visit, Erase(event_id="z", user_id="u", at_ms=NOW - 1)])
