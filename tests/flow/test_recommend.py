@@ -218,10 +218,13 @@ def test_a_list_before_an_erasure_in_one_batch_is_of_who_the_user_was(house):
 
 
 def test_headers_of_an_item_stop_nobody(house):
+    worker = house.hire()
+    house.turn(worker, 2)
     for n, stamp in enumerate((b"soon", b"-5", b"1" * 400, "\u00b2".encode(), b"\xff")):
         item = encode(Item(item_id=f"h{n}"))
         house.put(ITEMS, f"h{n}", item, headers=(("caused-at-ms", stamp),))
-    answered(house, click("e1"))
+    house.tell(click("e1"))
+    house.turn(worker, 4)
     assert named(house.slates("ann")) == ["e1"]
 
 
