@@ -211,7 +211,7 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     min_fresh: Positive = 200
     """no round with fewer new events than this"""
     min_events: Positive = 1_000
-    """no round with fewer events than this in all"""
+    """no round with fewer events than this in all; our own learner needs 500"""
     newest: Positive = 2_000
     """how many of the newest events models are judged on; at most a fifth of all, and half of the new ones"""
     tolerance: Annotated[float, Meta(ge=0, le=1)] = 0.0
@@ -346,4 +346,10 @@ def topic(config: KafkaConfig, role: str) -> str:
     return f"{config.prefix}.{role}.v1"
 
 
-__all__ = ["CLASSES", "Config", "ConfigError", "load_config", "topic"]
+def copartitioned(config: KafkaConfig) -> list[str]:
+    """The topics whose partitions of one number belong together."""
+    roles = ("items", "media", "events", "item-vectors", "recommendations")
+    return [topic(config, role) for role in roles]
+
+
+__all__ = ["CLASSES", "Config", "ConfigError", "copartitioned", "load_config", "topic"]

@@ -13,11 +13,11 @@ from encoders.load import load_encoders, warm_up
 from encoders.preparation import prepare_version
 from encoders.specs import SpecError
 from workers import metrics
-from workers.config import Config, topic
+from workers.config import Config, copartitioned, topic
 from workers.contents import Topics
 from workers.embeddings import EndpointEncoder, open_endpoint
 from workers.health import Health
-from workers.kafka import AcknowledgedSink, KafkaSource, KafkaTable
+from workers.kafka import AcknowledgedSink, KafkaSource, KafkaTable, check_copartitioned
 from workers.measured import MeasuredSink, MeasuredSource
 from workers.model import Model
 from workers.model_cards import FUSION
@@ -53,6 +53,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
     version = fusion.version
     log.info("encoders_loaded", version=version, **names)
     metrics.info(encoder=version, version=package("streamrec"), torch=torch.__version__)
+    check_copartitioned(kafka, copartitioned(kafka))
     source = KafkaSource(
         kafka,
         topics=[topics.items, topics.media, topics.events],

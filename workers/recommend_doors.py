@@ -11,10 +11,16 @@ from encoders.specs import SpecError
 from ranking.catalogue import Catalogue
 from workers import metrics
 from workers.blending import Blending
-from workers.config import Config, topic
+from workers.config import Config, copartitioned, topic
 from workers.health import Health, Questions
 from workers.items import Items
-from workers.kafka import KafkaSource, KafkaTable, TransactionalSink, read_partition
+from workers.kafka import (
+    KafkaSource,
+    KafkaTable,
+    TransactionalSink,
+    check_copartitioned,
+    read_partition,
+)
 from workers.lists import Lists
 from workers.measured import MeasuredSink, MeasuredStore
 from workers.member import Worker
@@ -41,6 +47,7 @@ def assemble(
         encoder, law = load_fusion(config.encoders).version, config.law.law()
     except SpecError as error:
         raise FatalError(str(error)) from error
+    check_copartitioned(kafka, copartitioned(kafka))
     events = topic(kafka, "events")
     users = Users(
         store=MeasuredStore(open_user_store(config, width=width)),

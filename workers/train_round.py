@@ -166,7 +166,7 @@ class Round:
             raise Stopped(what)
         if what != self.told:
             self.told = what
-            log.info("learning", step=what, share=round(share, 3))
+            log.info("learning", step=what, share=round(float(share), 3))
 
 
 def slice_of(log: LearnLog, newest: int, current: Mapping[str, Tensor] | None) -> int:
