@@ -207,12 +207,11 @@ class Tower(nn.Module):
         """pair_UTS: what lies between two places, as rows of `_biases`: distance and time; the
         last one where a place may not be seen. The start is at a distance of its own. T: all
         places, or with `last_U` that of each user alone."""
-        apart_SS, hidden_SS = _apart(there_US.shape[1])
+        apart_SS, itself_SS, hidden_SS = _apart(there_US.shape[1])
         unseen_US = ~there_US
         if last_U is None:
             pair_UTS = apart_SS.expand(len(there_US), -1, -1)
             # a place sees itself, filling or not, and nothing later
-            itself_SS = torch.eye(there_US.shape[1], dtype=torch.bool)
             hidden_UTS = (unseen_US[:, None, :] & ~itself_SS) | hidden_SS
         else:
             pair_UTS = apart_SS[last_U][:, None]
@@ -247,13 +246,17 @@ class Tower(nn.Module):
 
 
 @cache
-def _apart(size: int) -> tuple[Tensor, Tensor]:
-    """Of pairs of so many places: their distance as rows of `_biases`, and which are not to be
-    seen yet."""
+def _apart(size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of pairs of so many places: their distance as rows of `_biases`, which are one place, and
+    which are not to be seen yet."""
     place_S = torch.arange(size, dtype=torch.int32)
     apart_SS = (place_S[:, None] - place_S[None, :]).clamp(0, _FAR) * GAPS
     apart_SS[:, 0] = _START
-    return apart_SS, place_S[None, :] > place_S[:, None]
+    return (
+        apart_SS,
+        place_S[None, :] == place_S[:, None],
+        place_S[None, :] > place_S[:, None],
+    )
 
 
 class Block(nn.Module):

@@ -207,16 +207,13 @@ def _check_depth(value: bytes, encoding: Encoding, record: Any) -> None:
     try:
         tree = _generic(value, encoding)
     except RecursionError:
-        remedy = f"a record is nested at most {MAX_DEPTH} deep; flatten it"
-        raise _bad("too_deep", "record", "", remedy) from None
+        raise _bad("too_deep", "record", "", _FLATTER) from None
     except UNREADABLE:
         # An unknown field, which is tolerated, holds what no generic decoder takes (text that is
         # none, a number that is too large). What is read of the record was read.
         tree = {name: getattr(record, name, None) for name in ("context", "attributes")}
     if deep := _too_deep(tree):
-        path, value_there = deep
-        remedy = f"a record is nested at most {MAX_DEPTH} deep; flatten it"
-        raise _bad("too_deep", path, value_there, remedy)
+        raise _bad("too_deep", *deep, _FLATTER)
 
 
 def _generic(value: bytes, encoding: Encoding) -> Any:
@@ -260,6 +257,7 @@ def _steps(tree: Any) -> Iterator[tuple[str, Any]]:
 
 
 _CONTAINERS = (dict, list)
+_FLATTER = f"a record is nested at most {MAX_DEPTH} deep; flatten it"
 _REMEDIES = {
     "missing_field": "add the field",
     "wrong_field": "send the type and range that the JSON Schema of this record gives",

@@ -346,10 +346,4 @@ def topic(config: KafkaConfig, role: str) -> str:
     return f"{config.prefix}.{role}.v1"
 
 
-def copartitioned(config: KafkaConfig) -> list[str]:
-    """The topics whose partitions of one number belong together."""
-    roles = ("items", "media", "events", "item-vectors", "recommendations")
-    return [topic(config, role) for role in roles]
-
-
-__all__ = ["CLASSES", "Config", "ConfigError", "copartitioned", "load_config", "topic"]
+__all__ = ["CLASSES", "Config", "ConfigError", "load_config", "topic"]

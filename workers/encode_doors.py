@@ -13,11 +13,11 @@ from encoders.load import load_encoders, warm_up
 from encoders.preparation import prepare_version
 from encoders.specs import SpecError
 from workers import metrics
-from workers.config import Config, copartitioned, topic
+from workers.config import Config, topic
 from workers.contents import Topics
 from workers.embeddings import EndpointEncoder, open_endpoint
 from workers.health import Health
-from workers.kafka import AcknowledgedSink, KafkaSource, KafkaTable, check_copartitioned
+from workers.kafka import AcknowledgedSink, KafkaSource, KafkaTable
 from workers.measured import MeasuredSink, MeasuredSource
 from workers.model import Model
 from workers.model_cards import FUSION
@@ -26,6 +26,7 @@ from workers.ports import FatalError
 from workers.prepare import Preparer
 from workers.rollout import Rollout, follow, load_fusion_file
 from workers.shelf import Shelf
+from workers.topics import check_copartitioned
 from workers.underway import OpenTable, Worker
 
 log = structlog.get_logger(__name__)
@@ -53,7 +54,7 @@ def assemble(config: Config, *, health: Health, stack: ExitStack) -> Worker:
     version = fusion.version
     log.info("encoders_loaded", version=version, **names)
     metrics.info(encoder=version, version=package("streamrec"), torch=torch.__version__)
-    check_copartitioned(kafka, copartitioned(kafka))
+    check_copartitioned(kafka)
     source = KafkaSource(
         kafka,
         topics=[topics.items, topics.media, topics.events],

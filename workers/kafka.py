@@ -446,28 +446,6 @@ def partition_count(config: KafkaConfig, topic: str) -> int:
         consumer.close()
 
 
-def check_copartitioned(config: KafkaConfig, topics: Sequence[str]) -> None:
-    """FatalError where those of these topics that are there differ in how many partitions they
-    have: what belongs together would stand under different numbers."""
-    consumer = Consumer(
-        reading(config, **{"group.id": f"{config.group}-count-{uuid.uuid4()}"})
-    )
-    try:
-        there = consumer.list_topics(timeout=REQUEST_S).topics
-    except KafkaException as error:
-        raise fate(error.args[0], config) from error
-    finally:
-        consumer.close()
-    counts = {t: len(there[t].partitions) for t in topics if t in there}
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise FatalError(
-            f"topics that need equal partition counts have {told}: create them anew by "
-            "`rec topics create` under another STREAMREC_KAFKA__PREFIX (counts can't be changed: "
-            "keys would move)"
-        )
-
-
 def _producer(config: KafkaConfig, **more: Any) -> Producer:
     """Connected: the first record of an idempotent producer that is not waits for 500 ms."""
     producer = Producer(writing(config, **more))

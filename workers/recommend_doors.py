@@ -11,14 +11,13 @@ from encoders.specs import SpecError
 from ranking.catalogue import Catalogue
 from workers import metrics
 from workers.blending import Blending
-from workers.config import Config, copartitioned, topic
+from workers.config import Config, topic
 from workers.health import Health, Questions
 from workers.items import Items
 from workers.kafka import (
     KafkaSource,
     KafkaTable,
     TransactionalSink,
-    check_copartitioned,
     read_partition,
 )
 from workers.lists import Lists
@@ -31,7 +30,7 @@ from workers.ports import FatalError, Partition, Record, Restarted, TransientErr
 from workers.routed import RoutedTable
 from workers.spaces import Spaces, TwinIndex
 from workers.stores import SwitchingIndex, open_item_index, open_user_store
-from workers.topics import topic_ids
+from workers.topics import check_copartitioned, topic_ids
 from workers.users import Users
 
 log = structlog.get_logger(__name__)
@@ -47,7 +46,7 @@ def assemble(
         encoder, law = load_fusion(config.encoders).version, config.law.law()
     except SpecError as error:
         raise FatalError(str(error)) from error
-    check_copartitioned(kafka, copartitioned(kafka))
+    check_copartitioned(kafka)
     events = topic(kafka, "events")
     users = Users(
         store=MeasuredStore(open_user_store(config, width=width)),

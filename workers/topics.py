@@ -94,6 +94,22 @@ def check_topics(config: KafkaConfig, *, keep_events: bool) -> list[TopicReport]
     return _reports(admin, config, specs, _partitions(admin, config), made=set())
 
 
+def check_copartitioned(config: KafkaConfig) -> None:
+    """FatalError where topics whose partitions of one number belong together differ in how many
+    they have. Those that are not there are passed over."""
+    admin = _admin(config)
+    there, specs = _partitions(admin, config), topic_specs(keep_events=True)
+    names = [topic_of(config, spec.role) for spec in specs if spec.copartitioned]
+    counts = {name: there[name] for name in names if name in there}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise FatalError(
+            f"topics that need equal partition counts have {told}: create them anew by "
+            "`rec topics create` under another STREAMREC_KAFKA__PREFIX (counts can't be changed: "
+            "keys would move)"
+        )
+
+
 def topic_ids(config: KafkaConfig, topics: Sequence[str]) -> dict[str, str]:
     """The id that the broker gave each topic: another one after it was deleted and made
     again, whatever its name."""

@@ -1,73 +1,32 @@
 """Whatever the order, batching, duplicates, restarts and undos: the state is the fold of the
 distinct, not-undone events (DESIGN section 3)."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoders.interest import interest, masses
-from encoders.law import DAY_MS, KINDS, Law, hash64, item_hash
+from encoders.interest import masses
+from encoders.law import DAY_MS, KINDS, hash64, item_hash
 from encoders.persist import OtherLaw, dumps, loads
-from encoders.state import Outcome, UserState, fold, new_state
-from schemas import Erase, Event, Interaction, Query, Signal, Undo, Undone, Visit
-from tests.support.oracle import interest_of, oracle
-
-LAW = Law()
-WIDTH = 8
-NOW = 1_764_000_000_000
-ITEMS = [f"i{n}" for n in range(12)]
-SPACE = "space-1"
-VECTORS = {
-    hash64(name): np.random.default_rng(at).standard_normal(WIDTH).astype(np.float32)
-    for at, name in enumerate(ITEMS)
-}
-
-
-def folded(
-    events: Sequence[Event], law: Law = LAW, state: UserState | None = None
-) -> UserState:
-    state = state or new_state(law)
-    for event in events:
-        fold(state, event, offset=state.applied + 1, at_ms=event.at_ms)
-    return state
-
-
-def vectors_of(hashes: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    rows = [VECTORS.get(int(h), np.zeros(WIDTH, np.float32)) for h in hashes]
-    known = [int(h) in VECTORS for h in hashes]
-    return torch.from_numpy(np.array(rows, np.float32).reshape(-1, WIDTH)), torch.tensor(
-        known
-    )
-
-
-def interest_unit(state: UserState) -> Any:
-    held = masses([state], heaviest=512)
-    vector = interest([state], held, vectors_of, width=WIDTH, encoder=SPACE)[0].numpy()
-    length = np.linalg.norm(vector)
-    return vector / length if length else vector
-
-
-def assert_lawful(state: UserState, events: Sequence[Event], law: Law = LAW) -> None:
-    expected = oracle(events, law)
-    assert set(state.seen_items().tolist()) == expected.seen
-    assert state.as_of_ms == expected.as_of_ms
-    wanted = interest_of(expected, VECTORS, SPACE)
-    if np.linalg.norm(wanted):
-        np.testing.assert_allclose(interest_unit(state), wanted, atol=2e-5)
-
-
-def click(event_id: str, item: str = "i1", at_ms: int = NOW, **more: Any) -> Interaction:
-    kind = more.pop("kind", "click")
-    return Interaction(
-        event_id=event_id, user_id="u", item_id=item, kind=kind, at_ms=at_ms, **more
-    )
-
+from encoders.state import fold, new_state
+from schemas import Erase, Event, Query, Signal, Undo, Undone, Visit
+from tests.support.folded import (
+    ITEMS,
+    LAW,
+    NOW,
+    SPACE,
+    VECTORS,
+    WIDTH,
+    assert_lawful,
+    click,
+    folded,
+    interest_unit,
+    outcome,
+)
 
 times = st.integers(0, 400 * DAY_MS).map(lambda back: NOW - back)
 interactions = st.builds(
@@ -172,139 +131,6 @@ def test_an_erasure_takes_all_up_to_it_and_nothing_after(history, at_ms, random)
     assert_lawful(folded(shuffled), shuffled)
 
 
-def outcome(state: UserState, event: Event) -> Outcome:
-    return fold(state, event, offset=state.applied + 1, at_ms=event.at_ms)
-
-
-def test_an_undo_beyond_the_ring_that_does_not_say_of_what_is_refused():
-    state = folded([click(f"e{n}", at_ms=NOW + n) for n in range(LAW.ring + 1)])
-    undo = Undo(event_id="x", user_id="u", undoes="e0", at_ms=NOW)
-    assert outcome(state, undo) == "too_late_to_undo"
-    assert outcome(state, replace_id(undo, undoes="e1")) == "folded"
-
-
-def filled(events: int = LAW.recent + 1) -> UserState:
-    """Somebody with more events than there are ids at hand."""
-    return folded([click(f"e{n}", f"i{n % 12}", at_ms=NOW + n) for n in range(events)])
-
-
-def undo_of(event_id: str, item: str, at_ms: int, undo_id: str = "x") -> Undo:
-    of = Undone(item_id=item, kind="click", at_ms=at_ms)
-    return Undo(event_id=undo_id, user_id="u", undoes=event_id, at_ms=NOW, of=of)
-
-
-def test_an_undo_of_an_event_older_than_all_known_ids_must_say_of_what_too():
-    state = filled()
-    bare = Undo(event_id="x", user_id="u", undoes="e0", at_ms=NOW)
-    before = len(state.undone)
-    assert outcome(state, bare) == "too_late_to_undo"
-    assert len(state.undone) == before  # and the right undo still works
-    assert outcome(state, undo_of("e0", "i0", NOW)) == "folded"
-    assert_lawful(state, [*history_of(filled_ids()), undo_of("e0", "i0", NOW)])
-
-
-def filled_ids() -> range:
-    return range(LAW.recent + 1)
-
-
-def history_of(numbers: range) -> list[Event]:
-    return [click(f"e{n}", f"i{n % 12}", at_ms=NOW + n) for n in numbers]
-
-
-def test_an_undo_that_comes_before_its_event_takes_no_other_event_with_it():
-    state = filled()
-    later = NOW + LAW.recent + 50
-    assert outcome(state, undo_of("new", "i0", later)) == "folded"
-    assert outcome(state, click("new", "i0", at_ms=later)) == "folded"
-    expected = oracle(history_of(filled_ids()), LAW)
-    slot = state.slot_of[item_hash("i0")]
-    relative = state.total[slot, 1] * 2.0 ** (
-        (state.ref_ms[1] - (NOW + LAW.recent)) / (14 * DAY_MS)
-    )
-    assert relative == pytest.approx(expected.mass[item_hash("i0")], rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    "at_ms", [NOW + 10, 253_402_300_799_999], ids=["a little", "the year 9999"]
-)
-def test_a_wrong_time_in_an_undo_harms_no_other_item(at_ms):
-    state = filled(LAW.ring + 40)
-    outcome(state, undo_of("e3", "i3", at_ms))
-    events = [*history_of(range(LAW.ring + 40)), undo_of("e3", "i3", NOW)]
-    assert_lawful(state, events)
-
-
-def test_all_signals_of_a_full_ring_can_be_undone():
-    vector = np.ones(WIDTH, "<f4").tobytes()
-    said = [
-        Signal(
-            event_id=f"e{n}#m0",
-            of=f"e{n}",
-            user_id="u",
-            at_ms=NOW,
-            encoder=SPACE,
-            vector=vector,
-        )
-        for n in range(LAW.ring)
-    ]
-    undone = [
-        Undo(event_id=f"x{n}", user_id="u", undoes=f"e{n}", at_ms=NOW)
-        for n in range(LAW.ring)
-    ]
-    clicks = [click(f"e{n}", kind="view") for n in range(LAW.ring)]
-    assert not interest_unit(folded([*clicks, *said, *undone])).any()
-
-
-def signal_of(event_id: str) -> Signal:
-    return Signal(
-        event_id=f"{event_id}#m0", of=event_id, user_id="u", at_ms=NOW, encoder=SPACE,
-        vector=np.ones(WIDTH, "<f4").tobytes(),
-    )  # fmt: skip
-
-
-def test_an_event_beyond_the_ring_is_undone_with_its_signal_or_not_at_all():
-    bought = click("e0", "i7", kind="purchase")
-    later = [
-        click(f"v{n}", "i1", at_ms=NOW + 1 + n, kind="view") for n in range(LAW.ring + 9)
-    ]
-    state = folded([bought, signal_of("e0"), *later])
-    bare = Undo(event_id="x", user_id="u", undoes="e0", at_ms=NOW)
-    assert outcome(state, bare) == "too_late_to_undo"
-    assert len(state.said) == 1
-    assert item_hash("i7") in state.seen_items()
-    of = Undone(item_id="i7", kind="purchase", at_ms=NOW)
-    told = Undo(event_id="y", user_id="u", undoes="e0", at_ms=NOW, of=of)
-    assert outcome(state, told) == "folded"
-    assert not state.said
-    assert_lawful(state, [bought, *later, told])
-
-
-def test_a_query_is_undone_by_its_signal_alone_as_long_as_that_is_newer_than_the_ring():
-    views = [click(f"v{n}", "i1", at_ms=NOW, kind="view") for n in range(LAW.ring + 9)]
-    state = folded([*views, Query(event_id="q", user_id="u", at_ms=NOW), signal_of("q")])
-    assert (
-        outcome(state, Undo(event_id="x", user_id="u", undoes="q", at_ms=NOW)) == "folded"
-    )
-    assert not state.said
-
-
-@pytest.mark.parametrize("kind", ["view", "skip"])
-def test_an_undone_impression_beyond_those_at_hand_takes_no_interest_with_it(kind):
-    own = click("e0", "i7", kind=kind)
-    shown = [
-        click(f"s{n}", "i7" if not n else "i2", at_ms=NOW, kind="impression")
-        for n in range(LAW.impressions + 9)
-    ]
-    later = [
-        click(f"v{n}", "i1", at_ms=NOW + 1 + n, kind="view") for n in range(LAW.ring + 9)
-    ]
-    state = folded([own, *shown, *later])
-    before = interest_unit(state)
-    of = Undone(item_id="i7", kind="impression", at_ms=NOW)
-    outcome(state, Undo(event_id="x", user_id="u", undoes="s0", at_ms=NOW, of=of))
-    np.testing.assert_allclose(interest_unit(state), before)
-
-
 def test_what_comes_again_after_an_erasure_is_still_a_duplicate():
     visit = Visit(event_id="v", user_id="u", at_ms=NOW)
     state = folded([visit, Erase(event_id="z", user_id="u", at_ms=NOW - 1)])
@@ -314,27 +140,6 @@ def test_what_comes_again_after_an_erasure_is_still_a_duplicate():
 def test_a_value_beyond_single_precision_is_the_largest():
     state = folded([click("e1", kind="dwell", value=1e300)])
     assert np.isfinite(state.ring.rows["value"]).all()
-
-
-def replace_id(undo: Undo, *, undoes: str) -> Undo:
-    return Undo(event_id="x2", user_id="u", undoes=undoes, at_ms=undo.at_ms)
-
-
-def test_an_undo_may_come_before_its_event_and_its_signals():
-    said = Signal(
-        event_id="e1#m0", of="e1", user_id="u", at_ms=NOW, encoder=SPACE,
-        vector=np.ones(WIDTH, "<f4").tobytes(),
-    )  # fmt: skip
-    undo = Undo(event_id="x", user_id="u", undoes="e1", at_ms=NOW)
-    state = folded([undo, click("e1", kind="purchase"), said])
-    assert not state.seen_items().size
-    assert not interest_unit(state).any()
-
-
-def test_two_undos_of_one_event_take_it_back_once():
-    undos = [Undo(event_id=f"x{n}", user_id="u", undoes="e1", at_ms=NOW) for n in range(2)]
-    state = folded([click("e1"), click("e2"), *undos])
-    assert state.seen_items().tolist() == [item_hash("i1")]
 
 
 def test_old_tastes_do_not_underflow():
